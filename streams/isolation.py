@@ -1,0 +1,316 @@
+"""A supervised child process for an SDK that can hang, crash or corrupt memory: the parent's side.
+
+    with Child({"task": "recording", "path": "drive.aedat4", "reconstruct": False}) as child:
+        opened = child.expect("open")                           # names, resolutions; nothing is read yet
+        for packet in stream(child, opened, Losses()): ...      # validated event packets and Frames
+
+Why: dv-processing 2.0.4 loops forever holding the GIL on a damaged packet and aborts on bad coordinates.
+Only another process can end that, so this one never imports it.
+
+Protocol, parent (>) and child (<). streams/dv_child.py is the real child; any program that speaks this on its
+stdin and stdout can replace it. A message is one line of JSON with a "type". Bulk data never passes through
+the pipes: it lies in the slots of one shared-memory block that the parent creates, slot i at i * slot_bytes.
+A message with a "slot" hands that slot over, "free" hands it back; at first the child holds all of them.
+
+    > {"type":"task","task":NAME, ...its arguments}
+    < {"type":"started"}                            the SDK is imported
+    < {"type":"open","sensor":"...","event_resolution":[w,h]|null,"frame_resolution":[w,h]|null,
+       "events_origin":"camera"|...|null,"frames_origin":...|null,"start_us":int|null,"end_us":int|null}
+    > {"type":"ring","shm":NAME,"slots":n,"slot_bytes":b}
+    < {"type":"attached"}                           the parent unlinks the name
+    > {"type":"read","start_us":int|null,"frames":bool}     may come at any time: abandons the last read
+    < {"type":"reading"}
+    < {"type":"events","slot":i,"n":n}              n records of EVENT_DTYPE
+    < {"type":"frame","slot":i,"t_us":mid-exposure,"exposure_us":e,"height":h,"width":w}   uint8 RGB [h, w, 3]
+    > {"type":"free","slot":i}
+    < {"type":"dropped","n":n}                      events that a live child could not hand over
+    < {"type":"heartbeat"}                          alive, nothing to deliver
+    < {"type":"end","damaged":bool}                 of this read; wait for the next
+    < {"type":"error","kind":"missing"|"refused"|"empty"|"failed","message":"..."}        then the child exits
+
+Task "write" turns the slots around: after "attached" the child hands each over with "free", the parent sends
+"events" and "frame" and last {"type":"end"}, the child answers "end" when the file is closed. Task "discover"
+answers {"type":"cameras","serials":[...]} instead of "open". A child exits when its stdin ends, and says
+something at least every second while it works: silence for WATCHDOG_S means that it hangs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from multiprocessing import shared_memory
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from streams.types import EVENT_DTYPE, Frame, InputError, Losses, Packet, Resolution, empty_packet
+from streams.validation import Validator
+
+WATCHDOG_S = 2.0
+"""Silence after which a child that has started counts as hung and is killed."""
+IMPORT_S = 15.0
+"""Patience for interpreter and SDK to start: slow on a loaded machine, and no file can make it hang."""
+RING_BYTES = 32 << 20
+"""Size of the shared block; half of the 64 MiB of /dev/shm that containers get by default."""
+
+Message = dict[str, Any]
+
+
+class ChildError(RuntimeError):
+    """The child hung, died or gave up. kind: "hung", "died" or the kind of the child's own error message."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Child:
+    """One supervised child process and its shared-memory slots.
+
+    task: {"task": NAME, ...its arguments}. argv: another program that speaks the protocol. live: when the
+    consumer is slow keep the newest packets and count the events of the others in losses.n_dropped.
+    Raises InputError when the SDK is not installed, ChildError when the child does not start.
+    """
+
+    def __init__(self, task: Message, argv: Sequence[str] | None = None, live: bool = False) -> None:
+        self.losses = Losses()
+        self.live = live
+        self.ring: Ring | None = None
+        self._process = subprocess.Popen(
+            # -P: never import from the current folder, where a person's own streams.py may lie.
+            list(argv or (sys.executable, "-P", "-m", "streams.dv_child")),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=_environment(),
+            # Ctrl-C in the terminal is ours to handle: a recording must still be closed properly.
+            start_new_session=True,
+        )
+        self._pipes = _Pipes(self._process, self.losses)
+        # Also runs at interpreter exit, so that no child outlives us whatever happened.
+        self._end = weakref.finalize(self, _end, self._process, self._pipes.thread)
+        self._pipes.thread.start()
+        self.send("task", **task)
+        try:
+            self.expect("started", IMPORT_S)
+        except ChildError as error:
+            self.close()
+            if error.kind == "missing":
+                raise InputError(str(error)) from None
+            raise
+
+    def send(self, kind: str, /, **fields: object) -> None:
+        """Send one message; a dead child is noticed by the next receive()."""
+        self._pipes.send({"type": kind, **fields})
+
+    def receive(self, patience_s: float = WATCHDOG_S) -> Message:
+        """Return the next message. Raises ChildError after patience_s of silence, on death and on "error"."""
+        try:
+            message = self._pipes.inbox.get(timeout=patience_s)
+        except queue.Empty:
+            self._process.kill()
+            self.close()
+            raise ChildError("hung", f"did not answer for {patience_s:g} s") from None
+        if message is None:
+            self.close()
+            raise ChildError("died", f"ended unexpectedly (exit code {self._process.returncode})")
+        if message["type"] == "error":
+            self.close()
+            raise ChildError(str(message.get("kind")), str(message.get("message")))
+        return message
+
+    def expect(self, kind: str, patience_s: float = WATCHDOG_S) -> Message:
+        """Return the next message of this kind; what comes before it is thrown away. Raises like receive()."""
+        while (message := self.receive(patience_s))["type"] != kind:
+            if "slot" in message:
+                self.send("free", slot=message["slot"])
+        return message
+
+    def share(self, slot_bytes: int) -> Ring:
+        """Create the shared slots and wait until the child has them. Raises like receive()."""
+        self.ring = Ring(slot_bytes)
+        self.send("ring", shm=self.ring.name, slots=self.ring.slots, slot_bytes=slot_bytes)
+        self.expect("attached")
+        # Both sides have it mapped: without a name nothing can be left behind, even if we are killed.
+        self.ring.unlink()
+        return self.ring
+
+    def begin(self, start_us: int | None, frames: bool) -> None:
+        """Ask for everything from start_us on; what was still under way is thrown away. Raises like receive()."""
+        assert self.ring is not None
+        self.send("read", start_us=start_us, frames=frames)
+        self.expect("reading")
+        if self.live:
+            # Not before: an answer must not be dropped like data. The last quarter of the slots stays with the
+            # child, so that it never waits for us to drop something.
+            self._pipes.keep = self.ring.slots * 3 // 4
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process can still be talked to."""
+        return self._end.alive
+
+    def close(self) -> None:
+        """End the process and release the memory; may be called any number of times, from any thread."""
+        self._end()
+        if self.ring is not None:
+            self.ring.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Ring:
+    """Shared-memory slots of slot_bytes each; the name is gone after unlink(), the memory after close()."""
+
+    def __init__(self, slot_bytes: int) -> None:
+        self.slots = max(4, RING_BYTES // slot_bytes)
+        self.slot_bytes = slot_bytes
+        self._memory = shared_memory.SharedMemory(create=True, size=self.slots * slot_bytes)
+        self.name = self._memory.name
+        self.unlink = weakref.finalize(self, self._memory.unlink)
+
+    def array(self, slot: int, dtype: np.dtype, count: int) -> np.ndarray:
+        """View [count] of dtype on one slot. Raises ValueError when it does not fit (a lying child)."""
+        if not 0 <= slot < self.slots or not 0 <= count * dtype.itemsize <= self.slot_bytes:
+            raise ValueError(f"slot {slot} of {self.slots} cannot hold {count} x {dtype.itemsize} bytes")
+        if self._memory.buf is None:
+            raise ValueError("the slots are released")
+        return np.frombuffer(self._memory.buf, dtype, count, slot * self.slot_bytes)
+
+    def close(self) -> None:
+        """Release; a view that somebody still reads keeps the mapping until it is gone."""
+        self.unlink()
+        with contextlib.suppress(BufferError):
+            self._memory.close()
+
+
+class _Pipes:
+    """The two pipes of a child; a thread reads one so that every wait can have a limit, on every platform."""
+
+    def __init__(self, process: subprocess.Popen[bytes], losses: Losses) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._stdin: IO[bytes] = process.stdin
+        self._stdout: IO[bytes] = process.stdout
+        self._lock = threading.Lock()
+        self._losses = losses
+        self.keep: int | None = None
+        self.inbox: queue.Queue[Message | None] = queue.Queue()
+        self.thread = threading.Thread(target=self._listen, name="child-pipe", daemon=True)
+
+    def send(self, message: Message) -> None:
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stdin.write(json.dumps(message).encode() + b"\n")
+
+    def _listen(self) -> None:
+        # The pipe itself is unbuffered: reading lines from it would take one system call per byte.
+        with os.fdopen(os.dup(self._stdout.fileno()), "rb") as lines:
+            for line in lines:
+                try:
+                    message = json.loads(line)
+                    message["type"] = str(message["type"])
+                except (ValueError, KeyError, TypeError):
+                    message = {"type": "error", "kind": "died", "message": "sent something unreadable"}
+                if message["type"] == "dropped":
+                    self._losses.n_dropped += message.get("n", 0)
+                else:
+                    self.inbox.put(message)
+                    self._drop_oldest()
+        self.inbox.put(None)
+
+    def _drop_oldest(self) -> None:
+        while self.keep is not None and self.inbox.qsize() > self.keep:
+            with contextlib.suppress(queue.Empty):
+                message = self.inbox.get_nowait() or {}
+                self._losses.n_dropped += message.get("n", 0)
+                if "slot" in message:
+                    self.send({"type": "free", "slot": message["slot"]})
+
+
+def _environment() -> dict[str, str]:
+    """Ours, plus the folder this package was imported from: the child must find the same one."""
+    here = str(Path(__file__).resolve().parent.parent)
+    paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _end(process: subprocess.Popen[bytes], thread: threading.Thread) -> None:
+    """Ask by closing stdin (a camera must be let go properly), then kill; never leaves a zombie."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(0.3)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if thread.ident is not None and thread is not threading.current_thread():
+        thread.join(1.0)
+    process.stdout.close()
+
+
+def resolution_of(opened: Message, key: str) -> Resolution | None:
+    """Return the Resolution under `key` of an "open" message, None when there is no such stream."""
+    return Resolution(*opened[key]) if opened.get(key) else None
+
+
+def stream(
+    child: Child,
+    opened: Message,
+    losses: Losses,
+    start_us: int | None = None,
+    frames: bool = True,
+    slot_events: int = 65536,
+) -> Iterator[Packet]:
+    """Yield validated packets and Frames from start_us (recording clock) to the end.
+
+    opened: the child's "open" message. losses: counts what is refused. A live child also yields empty packets:
+    time passed. Raises ChildError when the child hangs, dies, gives up or reports damage; all before was yielded.
+    """
+    resolution, picture = (resolution_of(opened, key) for key in ("event_resolution", "frame_resolution"))
+    if child.ring is None:
+        picture_bytes = 3 * picture.width * picture.height if picture else 0
+        child.share(max(slot_events * EVENT_DTYPE.itemsize, picture_bytes))
+    ring = child.ring
+    assert ring is not None
+    child.begin(start_us, frames)
+    validator = Validator(resolution, losses)
+    while (message := child.receive())["type"] != "end":
+        try:
+            packet = _packet(message, ring, validator)
+        except (ValueError, KeyError, TypeError) as error:
+            child.close()
+            raise ChildError("died", f"sent something impossible: {error}") from None
+        if "slot" in message:
+            child.send("free", slot=message["slot"])
+        if packet is not None and (len(packet) if isinstance(packet, np.ndarray) else True):
+            yield packet
+        elif child.live and message["type"] == "heartbeat":
+            yield empty_packet()
+    if message.get("damaged"):
+        raise ChildError("damaged", "the rest cannot be decoded")
+
+
+def _packet(message: Message, ring: Ring, validator: Validator) -> Packet | None:
+    """The packet or Frame that a message hands over, copied out of its slot; None when it carries none."""
+    if message["type"] == "events":
+        return validator.events(ring.array(message["slot"], EVENT_DTYPE, message["n"]))
+    if message["type"] == "frame" and validator.frame_time(message["t_us"]):
+        shape = (message["height"], message["width"], 3)
+        pixels = ring.array(message["slot"], np.dtype(np.uint8), int(np.prod(shape)))
+        return Frame(message["t_us"], message["exposure_us"], pixels.reshape(shape).copy())
+    return None

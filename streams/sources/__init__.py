@@ -1,0 +1,90 @@
+"""Every way of getting events and frames into the program; a name is a module in this folder.
+
+    with open_source("recording.aedat4") as source: ...     # the content decides: aedat4, video
+    with open_source("webcam://0") as source: ...           # the scheme is the module
+
+A module offers open_source(uri, **options) -> Source. One that reads files also offers
+matches(path, head) -> bool, where head is the first 4096 bytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+from streams.types import InputError, Source
+
+HEAD_BYTES = 4096
+
+
+def schemes() -> list[str]:
+    """Names that may stand before "://": the modules that do not read files."""
+    return [name for name in _names() if not hasattr(_module(name), "matches")]
+
+
+def file_formats() -> list[str]:
+    """Names of the modules that read files."""
+    return [name for name in _names() if hasattr(_module(name), "matches")]
+
+
+def open_source(uri: str, **options: object) -> Source:
+    """Open "SCHEME://..." or a path to a file, whatever the file is called: its content selects the module.
+
+    options go to the module. Raises InputError for an unknown scheme, a path that is missing, a folder or
+    empty, content that no module reads, and options that the module does not know.
+    """
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        return _open(_format_of(Path(uri).expanduser()), str(Path(uri).expanduser()), options)
+    if scheme not in schemes():
+        raise InputError(f"{uri} names no known source; give one of {_choices()} or the path of a recording")
+    return _open(scheme, uri, options)
+
+
+def _names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _open(name: str, uri: str, options: dict[str, object]) -> Source:
+    opener = _module(name).open_source
+    known = [option for option in inspect.signature(opener).parameters if option != "uri"]
+    for option in options:
+        if option not in known:
+            allowed = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise InputError(f"{option} is not an option of {name}; {allowed}")
+    source: Source = opener(uri, **options)
+    return source
+
+
+def _format_of(path: Path) -> str:
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the path of a recording or one of {_choices()}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the path of one recording in it")
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    if not head:
+        raise InputError(f"{path} is empty; give a recording that has data")
+    for name in file_formats():
+        if _module(name).matches(path, head):
+            return name
+    suffix = path.suffix.lower().lstrip(".")
+    if suffix in file_formats():
+        raise InputError(f"{path} is named .{suffix} but its content is not {suffix.upper()}; check that "
+                         "it is the right file and was copied completely")
+    raise InputError(f"the content of {path} is none of the readable formats ({', '.join(file_formats())}); "
+                     "convert it to AEDAT4 or give another recording")
+
+
+def _choices() -> str:
+    return ", ".join(f"{name}://" for name in schemes())

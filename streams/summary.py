@@ -1,0 +1,70 @@
+"""What is in a recording, counted by reading all of it.
+
+    with open_source("drive.aedat4") as source:
+        summarize(source).n_events
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streams.types import EventsOrigin, FramesOrigin, Resolution, Source
+
+
+@dataclass(frozen=True)
+class RecordingSummary:
+    """What `parafovea info` says about a recording.
+
+    Times in µs of the recording's clock, None when nothing is in it. n_rejected: events refused by validation.
+    damage: one sentence when only a part could be read. Frames that were made from events do not count.
+    """
+
+    format: str
+    name: str
+    sensor: str
+    event_resolution: Resolution | None
+    frame_resolution: Resolution | None
+    n_events: int
+    n_frames: int
+    start_us: int | None
+    end_us: int | None
+    n_rejected: int
+    damage: str | None
+    events_origin: EventsOrigin | None
+    frames_origin: FramesOrigin | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The "info" line of design.md §8."""
+        line = {"type": "info", **vars(self), "damaged": self.damage is not None}
+        for stream in ("event_resolution", "frame_resolution"):
+            size = line[stream]
+            line[stream] = None if size is None else [size.width, size.height]
+        return line
+
+
+def summarize(source: Source) -> RecordingSummary:
+    """Read a source to its end; the format is the name of the module that reads it."""
+    info = source.info
+    made = info.frames_origin == "reconstructed"
+    n_events = n_frames = 0
+    first_us: int | None = None
+    last_us: int | None = None
+    for item in source:
+        if isinstance(item, np.ndarray):
+            n_events += len(item)
+            times = [int(item["t"][0]), int(item["t"][-1])] if len(item) else []
+        elif made:
+            times = []
+        else:
+            n_frames += 1
+            times = [item.t_us]
+        for t_us in times:
+            first_us = t_us if first_us is None else min(first_us, t_us)
+            last_us = t_us if last_us is None else max(last_us, t_us)
+    return RecordingSummary(
+        type(source).__module__.rpartition(".")[2], info.name, info.sensor, info.event_resolution,
+        None if made else info.frame_resolution, n_events, n_frames, first_us, last_us, source.losses.n_rejected,
+        source.losses.damage, info.events_origin, None if made else info.frames_origin)

@@ -1,0 +1,180 @@
+"""The types every source produces and every consumer reads: events, frames, windows.
+
+    packet = empty_packet()                    # structured array of EVENT_DTYPE, sorted by t
+    Resolution(346, 260).contains(packet)      # True
+
+Time is int64 microseconds in the recording's own clock, from the moment a source hands over a packet.
+Coordinates are pixels with the origin at the top left. Polarity True is ON (brighter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+
+EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True)
+"""One event: time in µs, x and y in px, polarity (True = brighter). Aligned to 16 bytes."""
+
+Events: TypeAlias = np.ndarray
+"""Structured array [n] of EVENT_DTYPE, sorted by t; length 0 means "time passed, nothing happened"."""
+
+EventsOrigin: TypeAlias = Literal["camera", "simulated", "rendered"]
+FramesOrigin: TypeAlias = Literal["camera", "video", "rendered", "reconstructed"]
+
+
+class InputError(ValueError):
+    """Something a person gave us is wrong: one sentence saying what was got, what is allowed, what to do."""
+
+
+def empty_packet() -> Events:
+    """Return a packet without events."""
+    return np.empty(0, EVENT_DTYPE)
+
+
+def events_from_columns(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> Events:
+    """Assemble a packet [n] from columns: t µs, x px, y px, p truthy for ON. Does not sort."""
+    packet = np.empty(len(t), EVENT_DTYPE)
+    packet["t"], packet["x"], packet["y"], packet["p"] = t, x, y, p
+    return packet
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Size of a sensor or an image in pixels."""
+
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(f"a resolution needs positive sides, got {self.width}x{self.height}")
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Array shape (height, width)."""
+        return self.height, self.width
+
+    def contains(self, events: Events) -> bool:
+        """True when every event lies inside."""
+        return bool(np.all((events["x"] < self.width) & (events["y"] < self.height)))
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One RGB picture: t_us at mid-exposure, exposure_us long, image uint8 [H, W, 3] RGB."""
+
+    t_us: int
+    exposure_us: int
+    image: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            raise ValueError(f"a frame is uint8 [H, W, 3] RGB, got {self.image.dtype} {self.image.shape}")
+
+    @property
+    def resolution(self) -> Resolution:
+        """Size of the picture."""
+        return Resolution(self.image.shape[1], self.image.shape[0])
+
+
+Packet: TypeAlias = "np.ndarray | Frame"
+"""What a source yields: an event packet or a Frame."""
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a source is, known before anything is consumed.
+
+    name: short name for people. event_resolution / frame_resolution: None when it has no such stream.
+    live: a camera (keeps only the newest) as opposed to a file (waits). start_us / duration_us: in the
+    source's own clock, None when not known in advance. *_origin: where each stream comes from, None = no stream.
+    """
+
+    name: str
+    event_resolution: Resolution | None
+    frame_resolution: Resolution | None
+    live: bool = False
+    start_us: int | None = None
+    duration_us: int | None = None
+    events_origin: EventsOrigin | None = "camera"
+    frames_origin: FramesOrigin | None = None
+    sensor: str = ""
+
+
+@dataclass
+class Losses:
+    """What a source could not deliver, counted while it is read.
+
+    n_rejected: events refused by validation (outside the sensor, time running backwards, absurd jumps).
+    n_dropped: events thrown away because the consumer of a live source was too slow.
+    damage: one sentence when the recording is damaged and reading ended early, else None.
+    """
+
+    n_rejected: int = 0
+    n_dropped: int = 0
+    damage: str | None = None
+
+
+class Source(Protocol):
+    """A stream of event packets (sorted by t) and Frames, in time order.
+
+    Iterating reads on from the current position. seek() works on files only (live sources raise InputError).
+    close() may be called any number of times. Sources are context managers.
+    """
+
+    @property
+    def info(self) -> SourceInfo:
+        """What this source is; reading it consumes nothing."""
+
+    @property
+    def losses(self) -> Losses:
+        """Counters of what was lost so far."""
+
+    def __iter__(self) -> Iterator[Packet]: ...
+
+    def seek(self, t_us: int) -> None:
+        """Continue iteration with the first packet or frame at or after t_us (recording clock)."""
+
+    def rate_histogram(self, bins: int) -> np.ndarray:
+        """Events per second in `bins` equal parts of the recording, float64 [bins]; consumes nothing."""
+
+    def close(self) -> None:
+        """Release the device, file or child process."""
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Everything between start_us and end_us (half-open), however the stream was cut into packets.
+
+    events: [n] sorted by t. frames: sorted by t_us. resolution: of the events. n_dropped: events lost in
+    this span because a live consumer was too slow. clock_start_us: the start of the recording, for people.
+    """
+
+    start_us: int
+    end_us: int
+    events: Events
+    frames: list[Frame]
+    resolution: Resolution
+    events_origin: EventsOrigin | None = "camera"
+    frames_origin: FramesOrigin | None = None
+    n_dropped: int = 0
+    clock_start_us: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        if self.end_us <= self.start_us:
+            raise ValueError(f"a window needs end_us > start_us, got [{self.start_us}, {self.end_us})")
+
+    @property
+    def duration_us(self) -> int:
+        """Length of the window in µs."""
+        return self.end_us - self.start_us
