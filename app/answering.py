@@ -1,0 +1,181 @@
+"""`ask` and `replay`: a source, windows, a captioner, words."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.text import Text
+
+from app import terminal
+from app.compose import interactive, load, quiet_libraries
+from pipeline.captioner import Captioner
+from pipeline.inputs import WINDOW_US
+from pipeline.types import Caption, Cycle
+from streams.sources import open_source
+from streams.types import InputError, Source, Window
+from streams.windows import window_at, windows
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """How to answer and where to print."""
+
+    drafter: str
+    temperature: float
+    seed: int
+    as_json: bool
+    device: str
+
+    def keywords(self) -> dict[str, Any]:
+        """What Captioner.ask takes."""
+        return {"drafter": self.drafter, "temperature": self.temperature, "seed": self.seed}
+
+
+def ask(uri: str, question: str | None, at_s: float | None, options: AnswerOptions) -> None:
+    """Answer one question, or several typed at a prompt."""
+    quiet_libraries()
+    if question is None and not interactive():
+        raise InputError("no question was given and nobody can type one; add it after the recording")
+    with open_source(uri) as source:
+        captioner = _captioner(options)
+        window = _window(source, at_s)
+        _note_origins(window)
+        if question is not None:
+            _answer(captioner, window, question, source, options)
+            return
+        terminal.people.print("Ask about this second of the recording; an empty line or Ctrl-D ends.")
+        while typed := _typed():
+            _answer(captioner, window, typed, source, options)
+
+
+def _typed() -> str:
+    try:
+        return input("> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        return ""
+
+
+def _captioner(options: AnswerOptions) -> Captioner:
+    captioner = Captioner(load(options.device))
+    captioner.drafter(options.drafter)
+    return captioner
+
+
+def _window(source: Source, at_s: float | None) -> Window:
+    info = source.info
+    if info.live:
+        if at_s is not None:
+            raise InputError("--at needs a recording, this is a live source; leave it out to ask about now")
+        return next(iter(windows(source, WINDOW_US, WINDOW_US)))
+    if info.start_us is None or info.duration_us is None:
+        raise InputError(f"the length of {info.name} is not known; replay it instead")
+    if at_s is not None and not 0 <= at_s <= info.duration_us / 1e6:
+        raise InputError(f"--at {at_s} is outside the recording; use 0 to {info.duration_us / 1e6:.3f} seconds")
+    end_us = info.start_us + (info.duration_us if at_s is None else round(at_s * 1e6))
+    return window_at(source, end_us, WINDOW_US)
+
+
+def _answer(captioner: Captioner, window: Window, question: str, source: Source, options: AnswerOptions) -> None:
+    line = Text()
+    for record in captioner.ask(window, question, **options.keywords()):
+        if isinstance(record, Cycle):
+            line.append_text(terminal.words(record))
+            if options.as_json:
+                terminal.print_json(record.to_json())
+        elif isinstance(record, Caption):
+            caption = replace(record, damaged=source.losses.damage is not None)
+            if options.as_json:
+                terminal.print_json(caption.to_json())
+            else:
+                terminal.page.print(line)
+            terminal.people.print(terminal.summary(caption), style="dim")
+    if source.losses.damage:
+        terminal.people.print(f"parafovea: {source.losses.damage}", style="yellow")
+
+
+def _note_origins(window: Window) -> None:
+    if said := terminal.origins(window.events_origin, window.frames_origin):
+        terminal.people.print(said, style="dim")
+
+
+def replay(uri: str, start_s: float, stride_s: float, speed: float | None, question: str,
+           options: AnswerOptions) -> None:
+    """Caption window after window, as fast as possible or paced by the recording's clock."""
+    quiet_libraries()
+    if stride_s <= 0 or (speed is not None and speed <= 0):
+        raise InputError(f"--stride and --speed must be positive, got {stride_s} and {speed}")
+    with open_source(uri) as source:
+        captioner = _captioner(options)
+        if start_s:
+            if source.info.start_us is None:
+                raise InputError("--start needs a recording with a known start; leave it out")
+            source.seek(source.info.start_us + round(start_s * 1e6))
+        pace, first, captions = _Pace(speed), True, []
+        for window in windows(source, WINDOW_US, round(stride_s * 1e6)):
+            if first:
+                _note_origins(window)
+                if not options.as_json:
+                    terminal.people.print(terminal.legend())
+                first = False
+            pace.wait(window)
+            captions += _caption_window(captioner, window, question, source, options)
+        _finish_replay(source, captions)
+
+
+def _caption_window(captioner: Captioner, window: Window, question: str, source: Source,
+                    options: AnswerOptions) -> list[Caption]:
+    """Caption one window; a window without frames is said and skipped."""
+    if not window.frames:
+        terminal.people.print(f"{_clock(window)} no frame in this window, nothing for the RGB model to read",
+                              style="yellow")
+        return []
+    line = Text(_clock(window) + " ", "dim")
+    done = []
+    for record in captioner.ask(window, question, **options.keywords()):
+        if isinstance(record, Cycle):
+            line.append_text(terminal.words(record))
+            if options.as_json:
+                terminal.print_json(record.to_json())
+        elif isinstance(record, Caption):
+            done.append(replace(record, damaged=source.losses.damage is not None))
+            if options.as_json:
+                terminal.print_json(done[-1].to_json())
+            else:
+                terminal.page.print(line)
+    return done
+
+
+def _clock(window: Window) -> str:
+    start_s = (window.start_us - window.clock_start_us) / 1e6
+    return f"{start_s:7.2f} s"
+
+
+def _finish_replay(source: Source, captions: list[Caption]) -> None:
+    losses = source.losses
+    if losses.damage:
+        terminal.people.print(f"parafovea: {losses.damage}", style="yellow")
+    if losses.n_rejected or losses.n_dropped:
+        terminal.people.print(f"{losses.n_rejected} events refused, {losses.n_dropped} dropped", style="yellow")
+    if not captions:
+        raise InputError(f"nothing in {source.info.name} could be captioned: no window holds a frame")
+    tokens, cycles = sum(c.tokens for c in captions), sum(c.cycles for c in captions)
+    terminal.people.print(f"{len(captions)} captions, {tokens / max(1, cycles):.1f} tokens per check, "
+                          f"{tokens / max(1e-9, sum(c.total_s for c in captions)):.0f} tokens/s", style="dim")
+
+
+class _Pace:
+    """Waits until a window's end is due by the recording's clock."""
+
+    def __init__(self, speed: float | None) -> None:
+        self._speed = speed
+        self._start: tuple[float, int] | None = None
+
+    def wait(self, window: Window) -> None:
+        if self._speed is None:
+            return
+        if self._start is None:
+            self._start = (time.monotonic(), window.start_us)
+        due = self._start[0] + (window.end_us - self._start[1]) / 1e6 / self._speed
+        time.sleep(max(0.0, due - time.monotonic()))

@@ -1,0 +1,175 @@
+"""Command line of Parafovea: one function per command, heavy imports inside.
+
+    parafovea ask recording.aedat4 "What is happening?" --at 5
+
+Exit codes: 0 done, 2 bad input or usage (one sentence on stderr), 1 a defect of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+RECORDING_HELP = "a recording (AEDAT4), a video file, or synthetic://SEED"
+
+
+class Commands(click.Group):
+    """Turns refused input into one sentence and exit code 2, anything unforeseen into exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        from streams.types import InputError
+
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"parafovea: {error}", err=True)
+            sys.exit(2)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:
+            # the reader of our output went away (`| head`): not an error, and nothing more can be printed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except Exception as error:
+            if os.environ.get("PARAFOVEA_DEBUG"):
+                raise
+            click.echo(f"parafovea: this is a defect of ours: {type(error).__name__}: {error} "
+                       "(set PARAFOVEA_DEBUG=1 for details)", err=True)
+            sys.exit(1)
+
+
+def device_option(command: Callable[..., None]) -> Callable[..., None]:
+    """--device, on everything that runs a model."""
+    return click.option("--device", default="auto", show_default=True,
+                        help="auto (a GPU when there is one), cpu or cuda:N")(command)
+
+
+def answer_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of everything that answers."""
+    for option in (
+            click.option("--json", "as_json", is_flag=True, help="one JSON line per cycle and per caption on stdout"),
+            click.option("--seed", default=0, show_default=True, help="of sampling; same seed, same text"),
+            click.option("--temperature", default=0.0, show_default=True, help="0 = greedy, otherwise seeded sampling"),
+            click.option("--drafter", default="vlm", show_default=True, metavar="NAME[:VARIANT]",
+                         help="who guesses: vlm (event model), recall (memory), none")):
+        command = option(command)
+    return device_option(command)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="parafovea")
+def main() -> None:
+    """Talk to an event camera: the event model guesses the next words, the RGB model checks them."""
+
+
+@main.command()
+@click.option("--source", default=None, metavar="URI",
+              help="recording, video, synthetic://SEED, dv://[SERIAL], webcam://N; default: the bundled recording")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=7860, show_default=True)
+@click.option("--no-browser", is_flag=True, help="do not open a browser")
+@device_option
+def demo(source: str | None, host: str, port: int, no_browser: bool, device: str) -> None:
+    """Open the web page on a recording or a camera."""
+    from app.demo import run
+
+    run(source, host, port, not no_browser, device)
+
+
+@main.command()
+@click.argument("recording")
+@click.argument("question", required=False)
+@click.option("--at", "at_s", type=float, default=None, metavar="SECONDS",
+              help="ask about the second before this time; default: the end of the recording")
+@answer_options
+def ask(recording: str, question: str | None, at_s: float | None, drafter: str, temperature: float, seed: int,
+        as_json: bool, device: str) -> None:
+    """Answer a QUESTION about a RECORDING; without a question, ask at a prompt."""
+    from app.answering import AnswerOptions, ask
+
+    ask(recording, question, at_s, AnswerOptions(drafter, temperature, seed, as_json, device))
+
+
+@main.command()
+@click.argument("recording")
+@click.option("--start", "start_s", type=float, default=0.0, show_default=True, metavar="SECONDS",
+              help="seek here first")
+@click.option("--stride", "stride_s", type=float, default=1.0, show_default=True, metavar="SECONDS",
+              help="time between the starts of successive windows")
+@click.option("--speed", type=float, default=None, help="pace by the recording's clock; default: as fast as possible")
+@click.option("--question", default="What is happening?", show_default=True)
+@answer_options
+def replay(recording: str, start_s: float, stride_s: float, speed: float | None, question: str, drafter: str,
+           temperature: float, seed: int, as_json: bool, device: str) -> None:
+    """Caption a RECORDING window after window."""
+    from app.answering import AnswerOptions, replay
+
+    replay(recording, start_s, stride_s, speed, question, AnswerOptions(drafter, temperature, seed, as_json, device))
+
+
+@main.command()
+@click.argument("recording")
+@click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
+def info(recording: str, as_json: bool) -> None:
+    """Say what is inside a RECORDING."""
+    from app.recordings import info
+
+    info(recording, as_json)
+
+
+@main.command()
+@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--threshold", default=0.2, show_default=True, help="log intensity change per event")
+@click.option("--seed", default=0, show_default=True, help="of the simulated sensor's mismatch and noise")
+def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
+    """Simulate the events of a VIDEO and write them with its frames to OUT.aedat4."""
+    from app.recordings import simulate
+
+    simulate(video, out, threshold, seed)
+
+
+@main.command()
+@click.argument("what", type=click.Choice(["mini"]))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mini"), show_default=True,
+              help="folder for checkpoints, curves and the finished pair; an interrupted training goes on there")
+@click.option("--smoke", is_flag=True, help="a minute-long run that only shows that everything works")
+@click.option("--jobs", default=2, show_default=True, help="2 = train both sides at the same time")
+def train(what: str, out: Path, smoke: bool, jobs: int) -> None:
+    """Train the bundled pair from nothing, on scenes that are rendered on the way."""
+    from app.training import train_mini
+
+    train_mini(out, smoke, jobs)
+
+
+@main.command("eval")
+@click.argument("what", type=click.Choice(["mini"]))
+@click.option("--scenes", default=500, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="first scene; training draws only seeds from 1000000 on")
+@click.option("--weights", type=click.Path(path_type=Path), default=None,
+              help="folder of a trained pair; default: the bundled one")
+@click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
+@device_option
+def evaluate(what: str, scenes: int, seed: int, weights: Path | None, as_json: bool, device: str) -> None:
+    """Measure the bundled pair on scenes that training never draws."""
+    from app.measuring import eval_mini
+
+    eval_mini(scenes, seed, weights, as_json, device)
+
+
+@main.command()
+@click.option("--clips", default=20, show_default=True, help="unseen scenes to describe")
+@click.option("--drafters", default="all", show_default=True, help="comma-separated names, or all")
+@click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
+@device_option
+def bench(clips: int, drafters: str, as_json: bool, device: str) -> None:
+    """Compare drafters with plain decoding: identity, acceptance, wall-clock."""
+    from app.measuring import bench
+
+    bench(clips, drafters, as_json, device)

@@ -1,0 +1,62 @@
+"""Puts the parts together: device, models, bundled recording."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams.types import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.models import Models
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda:N` as a device. Raises InputError for anything else or a GPU that is not there."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"unknown device {name!r}; use auto, cpu or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name} is not there: {torch.cuda.device_count()} GPUs found; use --device cpu")
+    return device
+
+
+def load(device_name: str, weights: Path | None = None) -> Models:
+    """The models on a device."""
+    import torch
+
+    from pipeline.models import load_models
+
+    device = choose_device(device_name)
+    if device.type == "cpu":
+        # measured: below 15 M weights a second thread costs more in barriers than it saves
+        torch.set_num_threads(1)
+    return load_models(device, weights)
+
+
+def bundled_recording() -> Path:
+    """The recording that comes with the package."""
+    return Path(str(files("streams") / "recordings" / "story.aedat4"))
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from writing to the terminal."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+def interactive() -> bool:
+    """Whether a person sits at the terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

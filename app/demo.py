@@ -1,0 +1,95 @@
+"""`demo`: the page on a recording or a camera."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+
+from app import terminal
+from app.compose import bundled_recording, load, quiet_libraries
+from pipeline import drafters
+from pipeline.captioner import Captioner
+from pipeline.models import Models
+from pipeline.types import Records
+from streams.player import Player
+from streams.sources import open_source
+from streams.types import InputError, Window
+from ui.services import Answer, AskSettings, Services
+
+
+def run(uri: str | None, host: str, port: int, browser: bool, device: str) -> None:
+    """Serve the page until Ctrl-C."""
+    quiet_libraries()
+    _require_free_port(host, port)
+    first = uri or str(bundled_recording())
+    with open_source(first) as source:
+        name = source.info.name
+    with terminal.people.status("loading the page and the models"):
+        from ui import build_app, serve
+
+        app = build_app(services(load(device), first, name))
+    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
+    terminal.people.print(f"Parafovea is at {address} (Ctrl-C ends)")
+    if browser:
+        threading.Timer(1.0, webbrowser.open, [address]).start()
+    serve(app, host, port)
+
+
+def services(models: Models, first: str, first_name: str) -> Services:
+    """Everything the page may do, on these models."""
+    adapter = models.adapter
+    recordings = {"Bundled story": str(bundled_recording())}
+    if first not in recordings.values():
+        recordings[first_name] = first
+    return Services(recordings, first, drafters.names(), models.summary, "none" if adapter is None else adapter.name,
+                    Players().open, conversations(models))
+
+
+def conversations(models: Models) -> Callable[[], Answer]:
+    """Makes one conversation per visitor; all of them take turns on the models."""
+    turn = threading.Lock()
+
+    def begin() -> Answer:
+        captioner = Captioner(models)
+
+        def answer(window: Window, question: str, settings: AskSettings, cancel: threading.Event) -> Records:
+            with turn:
+                yield from captioner.ask(window, question, settings.drafter, settings.temperature, settings.seed,
+                                         cancel=cancel)
+
+        return answer
+
+    return begin
+
+
+class Players:
+    """Opens a player per visitor for files; visitors of a live source share one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: dict[str, Player] = {}
+
+    def open(self, uri: str) -> Player:
+        """A started player. Raises InputError when the source cannot be opened."""
+        with self._lock:
+            shared = self._live.get(uri)
+            if shared is not None and shared.state().error is None:
+                return shared
+            source = open_source(uri)
+            player = Player(source, loop=not source.info.live)
+            player.start()
+            player.play()
+            if source.info.live:
+                self._live[uri] = player
+            return player
+
+
+def _require_free_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise InputError(f"cannot listen on {host}:{port} ({error}); choose another with --port") from error

@@ -1,0 +1,66 @@
+"""What a person sees in the terminal: words coloured by verdict, one line per answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.types import Caption, Cycle
+
+people = Console(stderr=True, highlight=False)
+"""Progress and remarks."""
+
+page = Console(highlight=False, soft_wrap=True)
+"""Results, when no JSON is asked for."""
+
+STYLES = {"accepted": "green underline", "recovered": "bold magenta", "bonus": "bold blue", "plain": "default",
+          "rejected": "dim strike dark_orange"}
+
+
+def words(cycle: Cycle) -> Text:
+    """One round: accepted words, the first rejected guess struck through, the verifier's own word."""
+    text = Text()
+    for token in cycle.emitted:
+        if token.kind == "recovered" and token.replaces:
+            text.append(token.replaces, STYLES["rejected"])
+        text.append(token.text, STYLES[token.kind])
+    return text
+
+
+def legend() -> Text:
+    """What the colours mean."""
+    text = Text("words: ")
+    for i, (kind, meaning) in enumerate((("accepted", "guess accepted"), ("rejected", "guess rejected"),
+                                         ("recovered", "verifier's correction"), ("bonus", "verifier's extra word"))):
+        text.append(", " if i else "")
+        text.append(meaning, STYLES[kind])
+    return text
+
+
+def summary(caption: Caption) -> str:
+    """Counts and times of an answer in one line."""
+    rate = "–" if caption.acceptance_rate is None else f"{caption.acceptance_rate:.0%}"
+    lossy = "" if caption.lossless else ", LOSSY"
+    return (f"{caption.drafter}, {caption.rule}{lossy}: {caption.tokens} tokens in {caption.cycles} checks "
+            f"({caption.acceptance_length:.1f} per check, {rate} of guesses accepted), "
+            f"first word {caption.first_token_s * 1e3:.0f} ms, total {caption.total_s * 1e3:.0f} ms")
+
+
+def origins(events: str | None, frames: str | None) -> str:
+    """Where the two streams come from, when it is worth saying."""
+    said = []
+    if events in ("simulated", "rendered"):
+        said.append(f"events are {events}")
+    if frames in ("rendered", "reconstructed"):
+        said.append(f"frames are {frames}" + (" from events" if frames == "reconstructed" else ""))
+    return "; ".join(said)
+
+
+def print_json(line: dict[str, Any]) -> None:
+    """One JSON line on stdout."""
+    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

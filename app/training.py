@@ -1,0 +1,96 @@
+"""`train mini`: runs the stages, both sides at once when asked, with a bar per side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from app import terminal
+from streams.types import InputError
+
+SIDES = ("rgb", "event")
+
+
+def train_mini(folder: Path, smoke: bool, jobs: int) -> None:
+    """Train the pair into a folder; goes on where an interrupted run stopped."""
+    if jobs not in (1, 2):
+        raise InputError(f"--jobs {jobs} is not allowed; use 1 or 2, one per side of the pair")
+    import torch
+
+    from pipeline.training.alignment import train_adapter
+    from pipeline.training.mini import FULL, SMOKE, ensure_tokenizer, train_side
+
+    torch.set_num_threads(1)
+    sizes = SMOKE if smoke else FULL
+    ensure_tokenizer(folder)
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=terminal.people) as bars:
+        show = _Display(bars)
+        if jobs == 1:
+            for side in SIDES:
+                for progress in train_side(side, sizes, folder):
+                    show(side, progress)
+        else:
+            _train_both(folder, smoke, show)
+        for progress in train_adapter(sizes.adapter_scenes, folder):
+            show("adapter", progress)
+    terminal.people.print(f"the pair is in {folder}; measure it with: parafovea eval mini --weights {folder}")
+
+
+class _Display:
+    """One bar per side, named after its present stage."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars, self._tasks = bars, dict[str, Any]()
+        self._stages = dict[str, str]()
+
+    def __call__(self, side: str, progress: Any) -> None:
+        if self._stages.get(side) != progress.stage:
+            self._stages[side] = progress.stage
+            if side in self._tasks:
+                self._bars.remove_task(self._tasks[side])
+            self._tasks[side] = self._bars.add_task(progress.stage, total=progress.steps)
+        loss = f" loss {sum(progress.losses.values()):.3f}" if progress.losses else ""
+        self._bars.update(self._tasks[side], completed=progress.step, description=progress.stage + loss)
+
+
+def _train_both(folder: Path, smoke: bool, show: Callable[[str, Any], None]) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=_work, args=(side, folder, smoke, results), daemon=True) for side in SIDES]
+    for worker in workers:
+        worker.start()
+    for side, progress in _received(results, workers):
+        show(side, progress)
+    for side, worker in zip(SIDES, workers, strict=True):
+        worker.join()
+        if worker.exitcode:
+            raise RuntimeError(f"training of the {side} side ended with exit code {worker.exitcode}; run the command "
+                               "again to go on from the last checkpoint")
+
+
+def _received(results: Any, workers: list[Any]) -> Iterator[tuple[str, Any]]:
+    while True:
+        try:
+            yield results.get(timeout=1.0)
+        except queue.Empty:
+            if not any(worker.is_alive() for worker in workers):
+                return
+
+
+def _work(side: str, folder: Path, smoke: bool, results: Any) -> None:
+    import cv2
+    import torch
+
+    from pipeline.training.mini import FULL, SMOKE, train_side
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    for progress in train_side(side, SMOKE if smoke else FULL, folder):
+        results.put((side, progress))

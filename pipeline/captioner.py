@@ -1,0 +1,98 @@
+"""Answers questions about windows: one conversation about one stream, with its memory.
+
+    captioner = Captioner(models)
+    for record in captioner.ask(window, "What is happening?"):
+        ...                              # Drafted, Cycle, Drafted, Cycle, ..., Caption
+
+Models are shared between captioners; what was said before (the `recall` drafter's memory) is not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipeline import drafters
+from pipeline.acceptance import rule_for
+from pipeline.decoding import Ending, Limits, decode
+from pipeline.models import Models
+from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
+from streams.types import InputError, Window
+
+DEFAULT_DRAFTER = "vlm"
+DEFAULT_QUESTION = "What is happening?"
+
+
+class Captioner:
+    """A conversation: drafters with memory live as long as it does."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self._drafters: dict[str, Drafter] = {}
+
+    def drafter(self, name: str) -> Drafter:
+        """The drafter of this conversation by NAME[:VARIANT]. Raises InputError when unknown."""
+        if name not in self._drafters:
+            self._drafters[name] = drafters.create(name, self.models)
+        return self._drafters[name]
+
+    def ask(self, window: Window, question: str, drafter: str = DEFAULT_DRAFTER, temperature: float = 0.0,
+            seed: int = 0, limits: Limits | None = None, cancel: threading.Event | None = None,
+            damaged: bool = False) -> Iterator[Record]:
+        """Answer a question about a window: Drafted and Cycle records, then one Caption.
+
+        Raises InputError before the first record for an empty question, a window without frames, an unknown
+        drafter or a temperature that is not allowed.
+        """
+        if not question.strip():
+            raise InputError("the question is empty; ask for example \"What is happening?\"")
+        if not window.frames:
+            raise InputError(f"there is no frame between {window.start_us} and {window.end_us} µs for the RGB model to "
+                             "read; choose another moment")
+        guesser, rule = self.drafter(drafter), rule_for(temperature, seed)
+        tally = _Tally()
+        for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,
+                             question, limits or Limits(), cancel):
+            if isinstance(record, Ending):
+                yield replace(self._caption(tally, record, window, question, drafter, rule), damaged=damaged)
+            else:
+                tally.add(record)
+                yield record
+
+    def _caption(self, tally: _Tally, ending: Ending, window: Window, question: str, drafter: str,
+                 rule: Rule) -> Caption:
+        adapter = self.models.adapter
+        return Caption(
+            window.start_us, window.end_us, question, tally.text, drafter, rule.name, rule.lossless, tally.cycles,
+            len(ending.tokens), tally.drafted, tally.accepted,
+            tally.accepted / tally.depth if tally.depth else None, tally.first_draft_s, tally.first_token_s or 0.0,
+            tally.total_s, adapter.name if adapter is not None and tally.has_cosine else None, window.frames_origin,
+            window.events_origin, window.n_dropped, stopped=ending.stopped)
+
+
+class _Tally:
+    """Counts over the records of one answer."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.cycles = self.drafted = self.accepted = self.depth = 0
+        self.first_draft_s: float | None = None
+        self.first_token_s: float | None = None
+        self.total_s = 0.0
+        self.has_cosine = False
+
+    def add(self, record: Drafted | Cycle) -> None:
+        if isinstance(record, Drafted):
+            if self.first_draft_s is None:
+                self.first_draft_s = record.at_s
+            return
+        self.text += "".join(token.text for token in record.emitted)
+        self.cycles += 1
+        self.drafted += len(record.nodes)
+        self.accepted += sum(node.verdict == "accepted" for node in record.nodes)
+        self.depth += max((node.depth for node in record.nodes), default=0)
+        self.has_cosine |= any(node.cos_sim is not None for node in record.nodes)
+        self.total_s = max((span.end_s for span in record.spans), default=self.total_s)
+        if self.first_token_s is None:
+            self.first_token_s = self.total_s

@@ -1,0 +1,249 @@
+"""A Llama-family decoder written for speculation: preallocated cache with a cursor, tree masks, taps.
+
+    decoder = Decoder.from_config(config); decoder.load_llama(state_dict)     # ordinary transformers names
+    cache = decoder.new_cache(capacity=512)
+    states = decoder(decoder.embed(tokens), positions, mask, cache)           # [B, T, D]
+
+Logits equal those of transformers' LlamaForCausalLM. Architecture: Touvron et al. 2023; rotary positions:
+Su et al. 2021. Projections are fused (q, k, v and gate, up) because small matrices cost mostly their dispatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FINAL = -1
+"""Tap of the state after the final norm: what the head reads."""
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of a Llama decoder, as in transformers' LlamaConfig."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    max_positions: int = 2048
+    tied: bool = False
+
+    @classmethod
+    def from_llama(cls, config: Mapping[str, Any]) -> DecoderConfig:
+        """Read the fields of a LlamaConfig's config.json (transformers 4 or 5).
+
+        Raises ValueError for rotary scaling or biases, which this decoder does not have.
+        """
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default" or config.get("attention_bias") or config.get("mlp_bias"):
+            raise ValueError(f"unsupported Llama variant: rope type {kind!r}, attention_bias "
+                             f"{config.get('attention_bias')}, mlp_bias {config.get('mlp_bias')}")
+        heads = config["num_attention_heads"]
+        return cls(config["vocab_size"], config["hidden_size"], config["intermediate_size"],
+                   config["num_hidden_layers"], heads, config.get("num_key_value_heads") or heads,
+                   config.get("head_dim") or config["hidden_size"] // heads, config["rms_norm_eps"],
+                   float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
+                   config["max_position_embeddings"], bool(config.get("tie_word_embeddings")))
+
+    def to_llama(self, **extra: Any) -> dict[str, Any]:
+        """The config.json that transformers' LlamaForCausalLM reads."""
+        return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": self.vocab_size,
+                "hidden_size": self.hidden_size, "intermediate_size": self.intermediate_size,
+                "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
+                "num_key_value_heads": self.kv_heads, "head_dim": self.head_size, "rms_norm_eps": self.norm_eps,
+                "rope_theta": self.rope_theta, "max_position_embeddings": self.max_positions,
+                "tie_word_embeddings": self.tied, "hidden_act": "silu", "torch_dtype": "float16", **extra}
+
+
+class KVCache:
+    """Keys and values of one sequence, preallocated [layers, B, kv_heads, capacity, head_size].
+
+    Rows up to `length` are valid; a forward pass writes after them without moving the cursor.
+    """
+
+    def __init__(self, config: DecoderConfig, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
+        shape = (config.layers, 1, config.kv_heads, capacity, config.head_size)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.capacity, self.length = capacity, 0
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Make these of the rows just written (0 = first after the cursor) permanent, in this order."""
+        start, count = self.length, len(rows)
+        if list(rows) != list(range(count)):
+            source = torch.tensor(rows, device=self.keys.device) + start
+            for store in (self.keys, self.values):
+                # index_select copies first: source and target ranges may overlap
+                store[:, :, :, start:start + count] = store.index_select(3, source)
+        self.length = start + count
+
+    def rewind(self, length: int) -> None:
+        """Forget everything after the first `length` rows."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot rewind to {length}: {self.length} rows are valid")
+        self.length = length
+
+
+class RMSNorm(nn.Module):
+    """Root mean square normalisation (Zhang and Sennrich 2019)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis."""
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+
+class Layer(nn.Module):
+    """Attention and gated MLP with residuals."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        size, head = config.hidden_size, config.head_size
+        self.split = (config.heads * head, config.kv_heads * head, config.kv_heads * head)
+        self.attention_norm = RMSNorm(size, config.norm_eps)
+        self.qkv = nn.Linear(size, sum(self.split), bias=False)
+        self.out = nn.Linear(config.heads * head, size, bias=False)
+        self.mlp_norm = RMSNorm(size, config.norm_eps)
+        self.gate_up = nn.Linear(size, 2 * config.intermediate_size, bias=False)
+        self.down = nn.Linear(config.intermediate_size, size, bias=False)
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, values, each [B, heads, T, head_size]."""
+        batch, length, _ = x.shape
+        parts = self.qkv(self.attention_norm(x)).split(self.split, -1)
+        q, k, v = (p.view(batch, length, -1, self.config.head_size).transpose(1, 2) for p in parts)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KVCache | None,
+                index: int) -> Tensor:
+        """One layer over x [B, T, D]; with a cache, writes rows after its cursor and attends to all of them."""
+        q, k, v = self.project(x, cos, sin)
+        if cache is not None:
+            start, end = cache.length, cache.length + x.shape[1]
+            cache.keys[index, :, :, start:end] = k
+            cache.values[index, :, :, start:end] = v
+            k, v = cache.keys[index, :, :, :end], cache.values[index, :, :, :end]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1,
+                                               enable_gqa=self.config.kv_heads != self.config.heads)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * up)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply rotary positions to x [B, H, T, head_size]; cos, sin [B or 1, 1, T, head_size]."""
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin
+
+
+class Decoder(nn.Module):
+    """The decoder: embeddings, layers, final norm, head."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tied:
+            self.head.weight = self.embed.weight
+        angle = torch.arange(0, config.head_size, 2, dtype=torch.float64) / config.head_size
+        turns = torch.arange(config.max_positions)[:, None] / config.rope_theta ** angle[None]
+        table = torch.cat([turns, turns], -1)
+        self.register_buffer("cos", table.cos().float(), persistent=False)
+        self.register_buffer("sin", table.sin().float(), persistent=False)
+
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None = None, cache: KVCache | None = None,
+                taps: Sequence[int] = ()) -> tuple[Tensor, Tensor | None]:
+        """Run embeddings x [B, T, D] at integer positions [B or 1, T].
+
+        mask: bool [B or 1, 1, T, S], True = may attend; S counts the cache's valid rows and then T. None is
+        causal and only allowed on an empty cache. Returns final-norm states [B, T, D] and, for taps, the
+        states entering those layers (FINAL = the final-norm state) as [B, T, taps, D].
+        Raises ValueError when the cache is full or causal attention is asked for on a filled one.
+        """
+        if cache is not None and cache.length + x.shape[1] > cache.capacity:
+            raise ValueError(f"the answer is too long: {cache.length} + {x.shape[1]} tokens exceed {cache.capacity}")
+        if mask is None and cache is not None and cache.length:
+            raise ValueError("a filled cache needs an explicit mask")
+        cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
+        tapped: dict[int, Tensor] = {}
+        for index, layer in enumerate(self.layers):
+            if index in taps:
+                tapped[index] = x
+            x = layer(x, cos, sin, mask, cache, index)
+        x = tapped[FINAL] = self.norm(x)
+        return x, torch.stack([tapped[tap] for tap in taps], 2) if taps else None
+
+    def new_cache(self, capacity: int) -> KVCache:
+        """An empty cache on the decoder's device."""
+        return KVCache(self.config, min(capacity, self.config.max_positions), self.embed.weight.device,
+                       self.embed.weight.dtype)
+
+    def load_llama(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights under transformers' names. Raises ValueError naming missing or unexpected tensors."""
+        state = dict(state)
+        wanted = set(llama_names(self.config))
+        if self.config.tied:
+            state.pop("lm_head.weight", None)
+        if missing := sorted(wanted - set(state)):
+            raise ValueError(f"checkpoint lacks {len(missing)} tensors, first {missing[0]}")
+        if unexpected := sorted(set(state) - wanted):
+            raise ValueError(f"checkpoint has {len(unexpected)} unexpected tensors, first {unexpected[0]}")
+        own = {"embed.weight": state["model.embed_tokens.weight"], "norm.weight": state["model.norm.weight"],
+               "head.weight": state["model.embed_tokens.weight" if self.config.tied else "lm_head.weight"]}
+        for i in range(self.config.layers):
+            for name, sources in FUSED.items():
+                own[f"layers.{i}.{name}"] = torch.cat([state[f"model.layers.{i}.{s}"] for s in sources])
+        self.load_state_dict({name: value.float() for name, value in own.items()})
+
+    def llama_state(self) -> dict[str, Tensor]:
+        """Weights under transformers' names, ready for LlamaForCausalLM."""
+        own = self.state_dict()
+        state = {"model.embed_tokens.weight": own["embed.weight"], "model.norm.weight": own["norm.weight"]}
+        if not self.config.tied:
+            state["lm_head.weight"] = own["head.weight"]
+        head = self.config.head_size
+        projections = (self.config.heads * head, self.config.kv_heads * head, self.config.kv_heads * head)
+        for i in range(self.config.layers):
+            cuts = {"qkv.weight": projections, "gate_up.weight": (self.config.intermediate_size,) * 2}
+            for name, targets in FUSED.items():
+                fused = own[f"layers.{i}.{name}"]
+                pieces = fused.split(list(cuts.get(name, (len(fused),))))
+                state.update({f"model.layers.{i}.{t}": p for t, p in zip(targets, pieces, strict=True)})
+        return state
+
+
+FUSED = {"attention_norm.weight": ("input_layernorm.weight",),
+         "qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
+         "out.weight": ("self_attn.o_proj.weight",),
+         "mlp_norm.weight": ("post_attention_layernorm.weight",),
+         "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+         "down.weight": ("mlp.down_proj.weight",)}
+"""Our fused tensors and the transformers tensors they are made of, inside one layer."""
+
+
+def llama_names(config: DecoderConfig) -> list[str]:
+    """Names of all tensors of a LlamaForCausalLM of this configuration."""
+    names = ["model.embed_tokens.weight", "model.norm.weight"] + ([] if config.tied else ["lm_head.weight"])
+    inside = [source for sources in FUSED.values() for source in sources]
+    return names + [f"model.layers.{i}.{name}" for i in range(config.layers) for name in inside]

@@ -1,0 +1,184 @@
+"""The speculative loop: draft, verify, accept, again, until the answer ends.
+
+    for record in decode(session, drafter, Greedy(), tokenizer, window, prompt, Limits()):
+        ...                                   # Drafted before a check, Cycle after it
+
+The drafter works while the verifier reads its input. In the default rules the text is exactly what the
+verifier alone would have written (Leviathan et al. 2023; tree verification: SpecInfer, Miao et al. 2024).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+
+from pipeline.acceptance import walk
+from pipeline.text import TextStream, Tokenizer
+from pipeline.types import (
+    Cycle,
+    Draft,
+    Drafted,
+    Drafter,
+    Emitted,
+    Kind,
+    Node,
+    Rule,
+    Scores,
+    Session,
+    Span,
+    Verdict,
+)
+from streams.types import Window
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """max_new_tokens: end of an answer that does not end itself. budget: drafted nodes per round. stop: strings."""
+
+    max_new_tokens: int = 160
+    budget: int = 6
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why an answer ended ("eos" | "length" | "stop" | "cancelled"), its verified tokens and text still held back."""
+
+    stopped: str
+    tokens: list[int]
+
+
+class _Clock:
+    """Seconds since the question, and the spans measured with it."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now, self._start = now, now()
+        self.spans: list[Span] = []
+
+    def read(self) -> float:
+        return self._now() - self._start
+
+    def timed(self, lane: str, work: Callable[[], T]) -> T:
+        start = self.read()
+        result = work()
+        self.spans.append(Span(lane, start, self.read()))
+        return result
+
+    def take(self) -> list[Span]:
+        spans, self.spans = sorted(self.spans, key=lambda s: s.start_s), []
+        return spans
+
+
+def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer, window: Window, prompt: str,
+           limits: Limits, cancel: threading.Event | None = None,
+           now: Callable[[], float] = time.perf_counter) -> Iterator[Drafted | Cycle | Ending]:
+    """Write an answer; yields Drafted (unless the draft is empty) and Cycle per round, and one Ending last."""
+    clock, answer = _Clock(now), _Answer(tokenizer, limits)
+    with ThreadPoolExecutor(1, "prefill") as pool:
+        reading = pool.submit(clock.timed, "prefill", session.prefill)
+        clock.timed("draft_prefill", partial(drafter.start, window, prompt, rule))
+        number = 0
+        while not answer.stopped:
+            if cancel is not None and cancel.is_set():
+                answer.stopped = "cancelled"
+                break
+            room = min(limits.budget, limits.max_new_tokens - len(answer.tokens) - 1)
+            draft = clock.timed("draft", partial(drafter.propose, room)) if room > 0 else Draft.none()
+            if len(draft):
+                yield Drafted(number, pending_nodes(draft, tokenizer), clock.read())
+            reading.result()
+            scores = clock.timed("verify", partial(session.score, draft))
+            verdict = walk(draft, scores, rule, len(answer.tokens))
+            emitted, used = answer.extend(draft, verdict)
+            session.commit(draft, verdict)
+            drafter.observe(draft, scores, verdict)
+            nodes = judged_nodes(draft, scores, verdict, used, tokenizer)
+            yield Cycle(number, nodes, emitted, clock.take())
+            number += 1
+    drafter.finish(answer.tokens)
+    yield Ending(answer.stopped, answer.tokens)
+
+
+class _Answer:
+    """The verified tokens so far, their text, and the reasons to stop; sees every token by itself."""
+
+    def __init__(self, tokenizer: Tokenizer, limits: Limits) -> None:
+        self._tokenizer, self._limits = tokenizer, limits
+        self._text = TextStream(tokenizer, limits.stop)
+        self.tokens: list[int] = []
+        self.stopped = ""
+
+    def extend(self, draft: Draft, verdict: Verdict) -> tuple[list[Emitted], int]:
+        """Append the accepted path and the verifier's token; returns them as text and how many of the path count."""
+        line: list[tuple[int, Kind]] = [(draft.tokens[node], "accepted") for node in verdict.path]
+        line.append((verdict.token, verdict.kind))
+        replaces = _replaced(draft, verdict, self._tokenizer)
+        emitted: list[Emitted] = []
+        for token, kind in line:
+            self.tokens.append(token)
+            text = "" if token == self._tokenizer.eos else self._text.push(token)
+            self._check(token)
+            if self.stopped:
+                text += self._text.flush()
+            emitted.append(Emitted(text, token, kind, replaces if kind == "recovered" else None))
+            if self.stopped:
+                break
+        return emitted, min(len(emitted), len(verdict.path))
+
+    def _check(self, token: int) -> None:
+        if token == self._tokenizer.eos:
+            self.stopped = "eos"
+        elif self._text.stopped:
+            self.stopped = "stop"
+        elif len(self.tokens) >= self._limits.max_new_tokens:
+            self.stopped = "length"
+
+
+def _replaced(draft: Draft, verdict: Verdict, tokenizer: Tokenizer) -> str | None:
+    last = verdict.path[-1] if verdict.path else -1
+    guess = next((t for t, parent in zip(draft.tokens, draft.parents, strict=True) if parent == last), None)
+    return None if guess is None else tokenizer.piece(guess)
+
+
+def pending_nodes(draft: Draft, tokenizer: Tokenizer) -> list[Node]:
+    """The nodes of a draft before their check."""
+    probs: Sequence[float | None] = draft.probs or [None] * len(draft)
+    return [Node(tokenizer.piece(token), token, parent, depth, origin, "pending", p_draft=p)
+            for token, parent, depth, origin, p
+            in zip(draft.tokens, draft.parents, draft.depths(), draft.origin, probs, strict=True)]
+
+
+@torch.inference_mode()
+def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, tokenizer: Tokenizer) -> list[Node]:
+    """The nodes of a draft after their check; used: how many of the accepted path count (fewer at the end).
+
+    A node is reached when its parent was accepted. cos_sim and p_verify are given for reached nodes: they belong
+    to a prefix that the verifier confirmed.
+    """
+    if not len(draft):
+        return []
+    accepted = set(verdict.path[:used])
+    rows = torch.tensor([parent + 1 for parent in draft.parents], device=scores.logits.device)
+    chances = scores.logits[rows].softmax(-1)
+    p_verify = chances[torch.arange(len(draft)), torch.tensor(draft.tokens)].tolist()
+    cosines: list[float | None] = [None] * len(draft)
+    if draft.hidden is not None:
+        cosines = F.cosine_similarity(draft.hidden.float(), scores.hidden[rows, -1].float(), dim=-1).tolist()
+    nodes = []
+    for i, node in enumerate(pending_nodes(draft, tokenizer)):
+        over = used < len(verdict.path) and node.depth > used
+        reached = (node.parent == -1 or node.parent in accepted) and not over
+        state = "accepted" if i in accepted else "rejected" if reached else "unreached"
+        nodes.append(Node(node.text, node.token, node.parent, node.depth, node.origin, state,  # type: ignore[arg-type]
+                          cosines[i] if reached else None, node.p_draft, p_verify[i] if reached else None))
+    return nodes

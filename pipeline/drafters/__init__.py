@@ -1,0 +1,34 @@
+"""Drafters, one file each; a name is a module, NAME[:VARIANT] selects one.
+
+    drafter = create("recall", models)
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from pipeline.models import Models
+from pipeline.types import Drafter
+from streams.types import InputError
+
+
+def names() -> list[str]:
+    """Names of all drafters: the modules of this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def create(name: str, models: Models) -> Drafter:
+    """Make a drafter by NAME[:VARIANT]. Raises InputError for a name or variant that does not exist."""
+    stem, _, variant = name.partition(":")
+    if stem not in names():
+        raise InputError(f"unknown drafter {name!r}; choose one of {', '.join(names())}")
+    module = importlib.import_module(f"pipeline.drafters.{stem}")
+    drafter: Drafter = module.create(models, variant or None)
+    return drafter
+
+
+def refuse_variant(name: str, variant: str | None) -> None:
+    """For drafters without variants. Raises InputError when one was given."""
+    if variant is not None:
+        raise InputError(f"drafter {name!r} has no variants, got {name}:{variant}; use --drafter {name}")

@@ -1,0 +1,33 @@
+"""No draft at all: plain decoding, the baseline of every comparison."""
+
+from __future__ import annotations
+
+from pipeline.drafters import refuse_variant
+from pipeline.models import Models
+from pipeline.types import Draft, Rule, Scores, Verdict
+from streams.types import Window
+
+
+def create(models: Models, variant: str | None) -> NoneDrafter:
+    """Make it."""
+    refuse_variant("none", variant)
+    return NoneDrafter()
+
+
+class NoneDrafter:
+    """Proposes nothing."""
+
+    name = "none"
+
+    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+        """Nothing to do."""
+
+    def propose(self, budget: int) -> Draft:
+        """The empty draft."""
+        return Draft.none()
+
+    def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
+        """Nothing to learn."""
+
+    def finish(self, tokens: list[int]) -> None:
+        """Nothing to keep."""

@@ -1,0 +1,69 @@
+"""The event VLM guesses a chain of words from the events of the same window (Leviathan et al. 2023, across modalities).
+
+It reads its own input while the verifier still reads frames. Its hidden states are mapped to the verifier's by
+the L1 adapter, so that every guess has a cos_sim.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.drafters import refuse_variant
+from pipeline.models import Models
+from pipeline.types import Draft, Rule, Scores, Verdict
+from streams.types import InputError, Window
+
+
+def create(models: Models, variant: str | None) -> VlmDrafter:
+    """Make it. Raises InputError when no event VLM is loaded."""
+    refuse_variant("vlm", variant)
+    if models.event is None:
+        raise InputError("drafter 'vlm' needs an event VLM, and none is loaded; use --drafter recall or none")
+    return VlmDrafter(models)
+
+
+class VlmDrafter:
+    """Decodes the event VLM one token at a time; its session is rewound to what the verifier confirmed."""
+
+    name = "vlm"
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._known = 0
+
+    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+        """Read the events and the prompt."""
+        assert self._models.event is not None
+        self._session = self._models.event.open(window, prompt)
+        self._session.prefill()
+        self._rule, self._known = rule, 0
+
+    @torch.inference_mode()
+    def propose(self, budget: int) -> Draft:
+        """A chain of up to `budget` tokens, chosen by the verifier's own rule; ends after <eos>."""
+        tokens: list[int] = []
+        probs: list[float] = []
+        states: list[torch.Tensor] = []
+        nothing = Draft.none()
+        while len(tokens) < budget:
+            scores = self._session.score(nothing)
+            token = self._rule.choose(scores.logits, [self._known + len(tokens)])[0]
+            self._session.commit(nothing, Verdict([], token, "plain"))
+            tokens.append(token)
+            probs.append(float(scores.logits[0].softmax(-1)[token]))
+            states.append(scores.hidden[0, -1])
+            if token == self._models.tokenizer.eos:
+                break
+        hidden = None
+        if self._models.adapter is not None and states:
+            hidden = self._models.adapter(torch.stack(states))
+        return Draft.chain(tokens, self.name, probs, hidden)
+
+    def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
+        """Go back to the last confirmed token and take over the verifier's."""
+        self._session.rewind(self._known + len(verdict.path))
+        self._session.extend([verdict.token])
+        self._known += len(verdict.path) + 1
+
+    def finish(self, tokens: list[int]) -> None:
+        """Nothing to keep."""

@@ -1,0 +1,118 @@
+"""The bundled pair's model: eye, projector and decoder in one checkpoint directory.
+
+    model, tokenizer = load_mini(directory)
+    rows = model.see(pixels)                # visual tokens [B, 7, D] of float32 [B, C, 128, 128]
+
+A directory holds config.json (a LlamaConfig with one more section, "parafovea"), model.safetensors (Llama names
+for the decoder, "eye." and "projector." for the rest, stored in 16 bit and computed in float32) and
+tokenizer.json. `LlamaForCausalLM.from_pretrained` loads the decoder from it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline.decoder import Decoder, DecoderConfig, Layer, rotate
+from pipeline.text import Tokenizer
+from pipeline.vision import ATTRIBUTES, SCENE, SLOTS, SlotEncoder, Slots, VisionConfig
+
+VISUAL_TOKENS = SLOTS + 1
+"""One per slot and one for the scene."""
+
+
+class Projector(nn.Module):
+    """Slots to visual tokens: soft attributes plus features of the peak cell, and one token for the scene."""
+
+    def __init__(self, features: int, size: int) -> None:
+        super().__init__()
+        self.attributes = nn.Linear(ATTRIBUTES, size, bias=False)
+        self.features = nn.Linear(features, size, bias=False)
+        self.scene = nn.Linear(SCENE, size)
+        self.place = nn.Parameter(torch.randn(VISUAL_TOKENS, size) * 0.5 / size**0.5)
+        for layer in (self.attributes, self.scene):
+            nn.init.normal_(layer.weight, std=size**-0.5)
+        nn.init.zeros_(self.features.weight)
+
+    def forward(self, slots: Slots) -> Tensor:
+        """Visual tokens [B, VISUAL_TOKENS, D]."""
+        features = F.rms_norm(slots.features, (slots.features.shape[-1],))
+        things = self.attributes(slots.attributes) + self.features(features)
+        return torch.cat([things, self.scene(slots.scene)[:, None]], 1) * 0.5 + self.place
+
+
+class MiniModel(nn.Module):
+    """Eye, projector and decoder of one side of the bundled pair."""
+
+    def __init__(self, decoder: DecoderConfig, vision: VisionConfig) -> None:
+        super().__init__()
+        self.eye = SlotEncoder(vision)
+        self.projector = Projector(vision.widths[-1], decoder.hidden_size)
+        self.decoder = Decoder(decoder)
+
+    def see(self, pixels: Tensor) -> tuple[Tensor, Slots]:
+        """Visual tokens [B, VISUAL_TOKENS, D] and the slots behind them, from preprocessed windows."""
+        slots = self.eye.slots(self.eye(pixels))
+        return self.projector(slots), slots
+
+    @property
+    def pointing_layer(self) -> int:
+        """Layer whose first head is trained to look at the object being talked about."""
+        return pointing_layer(self.decoder.config.layers)
+
+
+def pointing_layer(layers: int) -> int:
+    """The pointing layer of a decoder with so many layers."""
+    return layers // 3 if layers > 2 else 1
+
+
+def pointing(decoder: Decoder, entering: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    """Log-attention [B, T, T] of the pointing head, from the states entering its layer."""
+    layer = decoder.layers[pointing_layer(decoder.config.layers)]
+    assert isinstance(layer, Layer)
+    cos, sin = decoder.cos[positions], decoder.sin[positions]
+    head, keys_at = decoder.config.head_size, layer.split[0]
+    normed, weight = layer.attention_norm(entering), layer.qkv.weight
+    query = rotate(F.linear(normed, weight[:head]), cos, sin)
+    key = rotate(F.linear(normed, weight[keys_at:keys_at + head]), cos, sin)
+    scores = query @ key.transpose(1, 2) / head**0.5
+    return scores.masked_fill(~mask[:, 0], float("-inf")).log_softmax(-1)
+
+
+def save_mini(model: MiniModel, tokenizer_file: Path, directory: Path, eos: int) -> None:
+    """Write a checkpoint directory, weights in float16."""
+    directory.mkdir(parents=True, exist_ok=True)
+    state = model.decoder.llama_state()
+    state |= {f"eye.{name}": value for name, value in model.eye.state_dict().items()
+              if not name.endswith("num_batches_tracked")}
+    state |= {f"projector.{name}": value for name, value in model.projector.state_dict().items()}
+    save_file({name: value.half().contiguous() for name, value in state.items()}, directory / "model.safetensors",
+              metadata={"format": "pt"})
+    vision = asdict(model.eye.config)
+    config = model.decoder.config.to_llama(eos_token_id=eos, bos_token_id=None, pad_token_id=0,
+                                           parafovea={"vision": vision})
+    (directory / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (directory / "tokenizer.json").write_bytes(tokenizer_file.read_bytes())
+
+
+def load_mini(directory: Path, device: torch.device | None = None) -> tuple[MiniModel, Tokenizer]:
+    """Read a checkpoint directory in float32, ready for inference."""
+    config = json.loads((directory / "config.json").read_text())
+    vision = config["parafovea"]["vision"]
+    model = MiniModel(DecoderConfig.from_llama(config), VisionConfig(**vision | {"widths": tuple(vision["widths"])}))
+    state = {name: value.float() for name, value in load_file(directory / "model.safetensors").items()}
+    for part, prefix in ((model.eye, "eye."), (model.projector, "projector.")):
+        mine = {name.removeprefix(prefix): state.pop(name) for name in list(state) if name.startswith(prefix)}
+        missing, unexpected = part.load_state_dict(mine, strict=False)
+        if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
+            raise ValueError(f"{directory.name} does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    model.decoder.load_llama(state)
+    model.eval().requires_grad_(False)
+    model.eye.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(device or torch.device("cpu")), Tokenizer(directory / "tokenizer.json")

@@ -1,0 +1,94 @@
+"""A session of a VLM that runs on our own decoder: prefix, committed tokens, one cache.
+
+    session = DecoderSession(decoder, read_prefix, prompt_tokens, capacity=512)
+    session.prefill()
+    scores = session.score(draft); session.commit(draft, verdict)
+
+The last committed tokens wait as `pending` until the next pass feeds them together with the draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.decoder import FINAL, Decoder
+from pipeline.trees import attention_mask, positions
+from pipeline.types import Draft, Scores, Verdict
+
+
+class DecoderSession:
+    """One answer in the making: implements pipeline.types.Session for any prefix of embeddings."""
+
+    def __init__(self, decoder: Decoder, read_prefix: Callable[[], Tensor], prompt: Sequence[int],
+                 capacity: int = 512, taps: Sequence[int] = (FINAL,)) -> None:
+        """read_prefix: gives the visual prefix [P, D], called once by prefill(). prompt: at least one token."""
+        if not prompt:
+            raise ValueError("a prompt needs at least one token")
+        self._decoder, self._read_prefix, self._prompt = decoder, read_prefix, list(prompt)
+        self._taps = tuple(taps)
+        self._cache = decoder.new_cache(capacity)
+        self._prefix_rows: int | None = None
+        self._pending = [self._prompt[-1]]
+        self._committed: list[int] = []
+        self._scored: Draft | None = None
+
+    @property
+    def committed(self) -> list[int]:
+        """Tokens of the answer so far."""
+        return list(self._committed)
+
+    @torch.inference_mode()
+    def prefill(self) -> None:
+        """Read the prefix and all of the prompt but its last token; a second call does nothing."""
+        if self._prefix_rows is not None:
+            return
+        device = self._decoder.embed.weight.device
+        words = self._decoder.embed(torch.tensor(self._prompt[:-1], dtype=torch.long, device=device))
+        x = torch.cat([self._read_prefix().to(words), words])[None]
+        if x.shape[1]:
+            self._decoder(x, torch.arange(x.shape[1], device=device)[None], None, self._cache)
+            self._cache.keep(range(x.shape[1]))
+        self._prefix_rows = x.shape[1]
+
+    @torch.inference_mode()
+    def score(self, draft: Draft) -> Scores:
+        """Score a draft in one forward pass; commits nothing. Raises RuntimeError before prefill()."""
+        if self._prefix_rows is None:
+            raise RuntimeError("score() needs prefill() first")
+        device, pending, prefix = self._decoder.embed.weight.device, len(self._pending), self._cache.length
+        tokens = torch.tensor(self._pending + draft.tokens, device=device)
+        mask = attention_mask(draft.parents, prefix, pending)[None, None].to(device)
+        where = positions(draft.depths(), prefix, pending)[None].to(device)
+        states, tapped = self._decoder(self._decoder.embed(tokens)[None], where, mask, self._cache, self._taps)
+        assert tapped is not None
+        self._scored = draft
+        return Scores(self._decoder.head(states[0, pending - 1:]), tapped[0, pending - 1:])
+
+    def commit(self, draft: Draft, verdict: Verdict) -> None:
+        """Keep the accepted path of the draft just scored and append the verdict's token."""
+        if draft is not self._scored:
+            raise ValueError("commit() takes the draft that was scored last")
+        pending = len(self._pending)
+        self._cache.keep([*range(pending), *(pending + node for node in verdict.path)])
+        self._committed += [*(draft.tokens[node] for node in verdict.path), verdict.token]
+        self._pending, self._scored = [verdict.token], None
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Append tokens that somebody else verified; the next score() feeds them."""
+        self._committed += tokens
+        self._pending += tokens
+        self._scored = None
+
+    def rewind(self, n_committed: int) -> None:
+        """Forget all committed tokens after the first n_committed. Raises ValueError when there are fewer."""
+        if self._prefix_rows is None or not 0 <= n_committed <= len(self._committed):
+            raise ValueError(f"cannot rewind to {n_committed} of {len(self._committed)} committed tokens")
+        # the cache never holds the last committed token: row prefix + i is token i of [last prompt token, answer]
+        cached = min(self._cache.length, self._prefix_rows + n_committed)
+        self._cache.rewind(cached)
+        self._committed = self._committed[:n_committed]
+        line = [self._prompt[-1], *self._committed]
+        self._pending, self._scored = line[cached - self._prefix_rows:], None

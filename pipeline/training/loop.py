@@ -1,0 +1,114 @@
+"""The one training loop: deterministic batches by step, cosine schedule, checkpoints that survive a kill.
+
+    for progress in train("rgb-eye", eye, loss_of_step, Schedule(steps=100, rate=2e-3), folder): ...
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+CHECKPOINT_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """steps: in all. rate: peak learning rate after `warmup` steps, held for the `flat` share, then cosine to 3 %.
+
+    ema: decay of the averaged weights that are kept at the end, 0 = keep the last weights.
+    """
+
+    steps: int
+    rate: float
+    warmup: int = 100
+    flat: float = 0.0
+    weight_decay: float = 0.05
+    clip: float = 2.0
+    ema: float = 0.0
+
+    def at(self, step: int) -> float:
+        """Learning rate of a step."""
+        progress = step / max(1, self.steps)
+        fall = 0.0 if progress < self.flat else (progress - self.flat) / (1 - self.flat)
+        return self.rate * min(1.0, (step + 1) / self.warmup) * (0.97 * (0.5 + 0.5 * math.cos(math.pi * fall)) + 0.03)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished step of a stage; losses are moving averages; cpu_s counts this stage over all its runs."""
+
+    stage: str
+    step: int
+    steps: int
+    losses: dict[str, float]
+    cpu_s: float
+
+
+def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, Tensor]], schedule: Schedule,
+          folder: Path) -> Iterator[Progress]:
+    """Minimise the sum of the losses; yields after every step.
+
+    Resumes from folder/STAGE.pt when it is there; appends the curve to folder/STAGE.csv. Leaves the final
+    (averaged, when schedule.ema) weights in the model and marks the checkpoint as done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stage}.pt"
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, schedule.rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98))
+    average = [p.detach().clone() for p in parameters] if schedule.ema else []
+    first, spent_s, smooth = 0, 0.0, dict[str, float]()
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        if state["done"]:
+            return
+        optimizer.load_state_dict(state["optimizer"])
+        average, first, spent_s, smooth = state["average"], state["step"], state["cpu_s"], state["smooth"]
+    start_s, saved_s = time.process_time() - spent_s, time.monotonic()
+
+    def save(step: int, done: bool) -> None:
+        state = {"model": model.state_dict(), "optimizer": None if done else optimizer.state_dict(),
+                 "average": [] if done else average, "step": step, "cpu_s": time.process_time() - start_s,
+                 "smooth": smooth, "done": done}
+        torch.save(state, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+        _append_curve(folder / f"{stage}.csv", step, smooth)
+
+    for step in range(first, schedule.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.at(step)
+        model.train()
+        losses = loss_of_step(step)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        nn.utils.clip_grad_norm_(parameters, schedule.clip)
+        optimizer.step()
+        if average:
+            weight = 1 - min(schedule.ema, step / (step + 5))
+            torch._foreach_lerp_(average, [p.detach() for p in parameters], weight)
+        for name, value in losses.items():
+            smooth[name] = 0.97 * smooth.get(name, value.item()) + 0.03 * value.item()
+        if time.monotonic() - saved_s > CHECKPOINT_EVERY_S:
+            save(step + 1, done=False)
+            saved_s = time.monotonic()
+        yield Progress(stage, step + 1, schedule.steps, smooth, time.process_time() - start_s)
+    for parameter, value in zip(parameters, average, strict=False):
+        parameter.data.copy_(value)
+    save(schedule.steps, done=True)
+
+
+def _append_curve(path: Path, step: int, smooth: dict[str, float]) -> None:
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(["step", *smooth])
+        writer.writerow([step, *(round(v, 5) for v in smooth.values())])

@@ -1,0 +1,272 @@
+"""The records of speculative decoding: what is drafted, scored, judged and shown.
+
+    draft = Draft.chain([17, 4], origin="vlm")       # two nodes, the second a child of the first
+    Draft.none()                                     # no draft: plain decoding
+
+A draft is always a tree of tokens over the last committed token. Tensors live in Draft, Scores and Verdict;
+Drafted, Cycle and Caption are plain Python, shared by page, command line, bench, logs and tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import torch
+
+from streams.types import Window
+
+Kind: TypeAlias = Literal["accepted", "recovered", "bonus", "plain"]
+Box: TypeAlias = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in the RGB view, each 0..1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A tree of guessed tokens.
+
+    tokens [N]; parents [N] with parents[i] < i, -1 = child of the last committed token; origin [N] names the
+    drafter of each node; probs [N] = the drafter's probability of each token given its prefix, or None;
+    hidden float32 [N, D_verifier] = the drafter's (aligned) state that predicted each token, or None.
+    """
+
+    tokens: list[int]
+    parents: list[int]
+    origin: list[str]
+    probs: list[float] | None = None
+    hidden: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.tokens) == len(self.parents) == len(self.origin):
+            raise ValueError(f"a draft needs one parent and origin per token, got {len(self.tokens)} tokens, "
+                             f"{len(self.parents)} parents, {len(self.origin)} origins")
+        if any(not -1 <= parent < i for i, parent in enumerate(self.parents)):
+            raise ValueError(f"parents must come before their children, got {self.parents}")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @classmethod
+    def none(cls) -> Draft:
+        """The empty draft: plain decoding."""
+        return cls([], [], [])
+
+    @classmethod
+    def chain(cls, tokens: list[int], origin: str, probs: list[float] | None = None,
+              hidden: torch.Tensor | None = None) -> Draft:
+        """A draft without branches."""
+        return cls(list(tokens), list(range(-1, len(tokens) - 1)), [origin] * len(tokens), probs, hidden)
+
+    def depths(self) -> list[int]:
+        """Depth of each node, 1 for children of the last committed token."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(1 if parent < 0 else depths[parent] + 1)
+        return depths
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What the verifier says about a draft of N nodes, from one forward pass.
+
+    logits [N+1, V]: row 0 follows the last committed token, row i+1 follows node i.
+    hidden [N+1, taps, D]: states of the tapped layers at the same rows.
+    boxes [N+1, 4] normalised x0 y0 x1 y1 of the object the next word is about, NaN where none; or None.
+    """
+
+    logits: torch.Tensor
+    hidden: torch.Tensor
+    boxes: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """path: accepted nodes from the root down; token: the verifier's own next token; kind: of that token."""
+
+    path: list[int]
+    token: int
+    kind: Literal["recovered", "bonus", "plain"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """One piece of work: lane "prefill" | "draft_prefill" | "draft" | "verify", seconds since the question."""
+
+    lane: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Node:
+    """One drafted token with its verdict. cos_sim: see design §2.4, None where undefined or not reached."""
+
+    text: str
+    token: int
+    parent: int
+    depth: int
+    origin: str
+    verdict: Literal["pending", "accepted", "rejected", "unreached"]
+    cos_sim: float | None = None
+    p_draft: float | None = None
+    p_verify: float | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """One token of the answer; replaces: text of the rejected guess it stands for."""
+
+    text: str
+    token: int
+    kind: Kind
+    replaces: str | None = None
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """A draft that has not been checked yet: what the page shows as guesses. at_s: seconds since the question."""
+
+    round: int
+    nodes: list[Node]
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One draft-verify round. Concatenating `emitted[].text` over all cycles gives the answer."""
+
+    round: int
+    nodes: list[Node]
+    emitted: list[Emitted]
+    spans: list[Span]
+
+    def seconds(self, lane: str) -> float:
+        """Time spent in one lane during this round."""
+        return sum(span.end_s - span.start_s for span in self.spans if span.lane == lane)
+
+    def to_json(self) -> dict[str, Any]:
+        """The "cycle" line of design.md §8."""
+        drafted = [asdict(node) for node in self.nodes]
+        for item in drafted:
+            item["box"] = None if item["box"] is None else list(item["box"])
+        return {"type": "cycle", "round": self.round, "drafted": drafted,
+                "emitted": [asdict(token) for token in self.emitted],
+                "draft_s": round(self.seconds("draft"), 6), "verify_s": round(self.seconds("verify"), 6),
+                "spans": [asdict(span) for span in self.spans]}
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A finished answer with its counts. Times are seconds since the question was asked."""
+
+    start_us: int
+    end_us: int
+    question: str
+    text: str
+    drafter: str
+    rule: str
+    lossless: bool
+    cycles: int
+    tokens: int
+    drafted: int
+    accepted: int
+    acceptance_rate: float | None
+    first_draft_s: float | None
+    first_token_s: float
+    total_s: float
+    cos_adapter: str | None
+    frames_origin: str | None
+    events_origin: str | None
+    n_dropped: int = 0
+    damaged: bool = False
+    stopped: str = "eos"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def acceptance_length(self) -> float:
+        """τ: tokens emitted per verify pass, the verifier's own included."""
+        return self.tokens / max(1, self.cycles)
+
+    def to_json(self) -> dict[str, Any]:
+        """The "caption" line of design.md §8."""
+        line = {"type": "caption", **asdict(self), "acceptance_length": round(self.acceptance_length, 4)}
+        line.update(line.pop("extra"))
+        return line
+
+
+Record: TypeAlias = Drafted | Cycle | Caption
+"""What answering a question yields: for every round a Drafted (unless empty) and a Cycle; one Caption last."""
+
+
+class Session(Protocol):
+    """One answer in the making inside one VLM: a window and a prompt, then committed tokens.
+
+    The last committed token is not yet in the cache; score() feeds it together with the draft.
+    """
+
+    def prefill(self) -> None:
+        """Read the window and the prompt."""
+
+    def score(self, draft: Draft) -> Scores:
+        """Score a draft in one forward pass; commits nothing."""
+
+    def commit(self, draft: Draft, verdict: Verdict) -> None:
+        """Keep the accepted path of the draft just scored and append the verdict's token."""
+
+    def rewind(self, n_committed: int) -> None:
+        """Forget all committed tokens after the first n_committed."""
+
+    @property
+    def committed(self) -> list[int]:
+        """Tokens of the answer so far."""
+
+
+class VLM(Protocol):
+    """A vision language model: opens sessions; its vocabulary is that of `tokenizer`."""
+
+    name: str
+    hidden_size: int
+
+    def open(self, window: Window, prompt: str) -> Session:
+        """Begin an answer about a window; returns at once, Session.prefill() does the work."""
+
+
+class Rule(Protocol):
+    """Which token the verifier says at a row of logits; acceptance follows from equality with it."""
+
+    @property
+    def name(self) -> str:
+        """Name for people and JSON."""
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the text equals plain decoding's."""
+
+    def choose(self, logits: torch.Tensor, indices: list[int]) -> list[int]:
+        """One token per row of logits [R, V]; indices [R]: place of that token within the answer, from 0."""
+
+
+class Drafter(Protocol):
+    """Guesses what the verifier will say next.
+
+    start() begins an answer, propose() returns at most `budget` nodes, observe() reports what became of them.
+    """
+
+    name: str
+
+    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+        """Begin an answer; must not need the verifier."""
+
+    def propose(self, budget: int) -> Draft:
+        """Guess; may return fewer nodes, or none."""
+
+    def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
+        """Learn the verdict on the draft just proposed."""
+
+    def finish(self, tokens: list[int]) -> None:
+        """The answer is complete: its verified tokens."""
+
+
+Records: TypeAlias = Iterator[Record]

@@ -1,0 +1,66 @@
+"""The bundled pair: a small event VLM and a small RGB VLM of one rendered world, for any machine.
+
+    vlm = load("rgb")                        # or "event", or a folder made by `parafovea train mini`
+    session = vlm.open(window, "What is happening?")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.inputs import event_input, rgb_input
+from pipeline.mini import MiniModel, load_mini
+from pipeline.session import DecoderSession
+from pipeline.text import Tokenizer
+from streams.types import InputError, Window
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+CAPACITY = 512
+"""Rows of a session's cache: visual tokens, prompt and answer."""
+
+MAX_PROMPT = 256
+"""Longest question in tokens."""
+
+
+class MiniVLM:
+    """One side of the bundled pair."""
+
+    def __init__(self, side: Literal["event", "rgb"], model: MiniModel, tokenizer: Tokenizer) -> None:
+        self.name, self.side = f"mini-{side}", side
+        self.model, self.tokenizer = model, tokenizer
+        self.hidden_size = model.decoder.config.hidden_size
+
+    def open(self, window: Window, prompt: str) -> DecoderSession:
+        """Begin an answer; pixels are read by Session.prefill(). Raises InputError for an endless question."""
+        tokens = self.tokenizer.prompt(prompt)
+        if len(tokens) > MAX_PROMPT:
+            raise InputError(f"the question has {len(tokens)} tokens, at most {MAX_PROMPT} are allowed; shorten it")
+        return DecoderSession(self.model.decoder, lambda: self.see(window), tokens, CAPACITY)
+
+    @torch.inference_mode()
+    def see(self, window: Window) -> Tensor:
+        """Visual tokens [7, D] of a window."""
+        pixels = torch.from_numpy(rgb_input(window) if self.side == "rgb" else event_input(window))
+        tokens, _ = self.model.see(pixels[None].to(self.model.decoder.embed.weight.device))
+        return tokens[0]
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def load(side: Literal["event", "rgb"], folder: Path | None = None, device: torch.device | None = None) -> MiniVLM:
+    """Load one side from the package or from a folder that holds mini-event and mini-rgb.
+
+    Raises InputError when the folder does not hold a checkpoint.
+    """
+    directory = (folder or WEIGHTS) / f"mini-{side}"
+    if not (directory / "model.safetensors").exists():
+        raise InputError(f"no checkpoint in {directory}; expected config.json, model.safetensors and tokenizer.json "
+                         "as written by `parafovea train mini`")
+    return MiniVLM(side, *load_mini(directory, device))

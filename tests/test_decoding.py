@@ -1,0 +1,324 @@
+"""The laws of speculation: whatever is drafted, the text is the verifier's."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_models import ToyVLM, TreeDrafter, tokenizer, toy_models, toy_window
+
+from pipeline import drafters
+from pipeline.acceptance import Greedy, Sampling, rule_for, walk
+from pipeline.captioner import Captioner
+from pipeline.decoding import Ending, Limits, decode
+from pipeline.drafters.none import NoneDrafter
+from pipeline.models import Models
+from pipeline.types import Caption, Cycle, Draft, Drafted, Drafter, Rule, Scores, Verdict
+from streams.types import InputError
+
+QUESTION = "What is happening?"
+LIMITS = Limits(max_new_tokens=40)
+RULES = [Greedy(), Sampling(1.0, seed=3), Sampling(0.4, seed=8)]
+
+
+def run(drafter: Drafter, rule: Rule, limits: Limits = LIMITS, models: Models | None = None) -> tuple[list[int], list]:
+    models = models or toy_models()
+    records = list(decode(models.rgb.open(toy_window(), QUESTION), drafter, rule, models.tokenizer, toy_window(),
+                          QUESTION, limits))
+    assert isinstance(records[-1], Ending)
+    return records[-1].tokens, records[:-1]
+
+
+def plain(rule: Rule, limits: Limits = LIMITS) -> list[int]:
+    return run(NoneDrafter(), rule, limits)[0]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("name", drafters.names())
+@pytest.mark.parametrize("budget", [1, 2, 5, 9])
+def test_every_drafter_writes_the_plain_text(name: str, rule: Rule, budget: int) -> None:
+    models = toy_models()
+    drafter = drafters.create(name, models)
+    wanted = plain(rule)
+    for _ in range(2):
+        assert run(drafter, rule, replace(LIMITS, budget=budget), models)[0] == wanted
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("right", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("wide", [True, False])
+def test_every_tree_shape_writes_the_plain_text(rule: Rule, right: float, wide: bool) -> None:
+    wanted = plain(rule)
+    for seed in range(6):
+        tokens, _ = run(TreeDrafter(wanted, right, seed, wide), rule, replace(LIMITS, budget=8))
+        assert tokens == wanted
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_verifier_drafting_for_itself_is_accepted_entirely(rule: Rule) -> None:
+    models = toy_models(same=True)
+    tokens, records = run(drafters.create("vlm", models), rule, models=models)
+    cycles = [r for r in records if isinstance(r, Cycle)]
+    assert tokens == plain(rule)
+    judged = [node.verdict for cycle in cycles for node in cycle.nodes]
+    assert judged
+    assert set(judged) == {"accepted"}
+    assert len(cycles) <= -(-len(tokens) // (LIMITS.budget + 1)) + 1
+
+
+def test_a_drafter_that_is_always_wrong_changes_nothing() -> None:
+    wanted = plain(Greedy())
+    tokens, records = run(TreeDrafter([], right=0.0, seed=1), Greedy())
+    cycles = [r for r in records if isinstance(r, Cycle)]
+    wrong = [cycle for cycle in cycles if cycle.nodes and all(n.verdict != "accepted" for n in cycle.nodes)]
+    assert tokens == wanted
+    assert wrong
+
+
+def test_recall_knows_the_second_answer() -> None:
+    models = toy_models()
+    drafter = drafters.create("recall", models)
+    first, _ = run(drafter, Greedy(), models=models)
+    again, records = run(drafter, Greedy(), models=models)
+    cycles = [r for r in records if isinstance(r, Cycle)]
+    assert again == first
+    assert len(cycles) < len(first) / 3
+
+
+def test_sampling_depends_on_the_seed_only() -> None:
+    texts = {tuple(plain(Sampling(1.0, seed=seed))) for seed in range(4)}
+    assert len(texts) == 4
+    assert plain(Sampling(1.0, seed=2)) == plain(Sampling(1.0, seed=2))
+
+
+def test_sampling_has_the_right_distribution() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    draws = Sampling(0.7, seed=5).choose(logits.expand(20000, 4), list(range(20000)))
+    share = torch.bincount(torch.tensor(draws), minlength=4) / 20000
+    torch.testing.assert_close(share, (logits / 0.7).softmax(-1), atol=0.012, rtol=0)
+
+
+class ScriptedSession:
+    """A verifier that says a fixed line, whatever is drafted."""
+
+    def __init__(self, line: list[int]) -> None:
+        self.line, self.committed = line, []
+
+    def prefill(self) -> None:
+        pass
+
+    def score(self, draft: Draft) -> Scores:
+        logits = torch.zeros(len(draft) + 1, tokenizer().size)
+        for row, depth in enumerate([0, *draft.depths()]):
+            at = len(self.committed) + depth
+            logits[row, self.line[at] if at < len(self.line) else 9] = 10
+        return Scores(logits, torch.zeros(len(draft) + 1, 1, 4))
+
+    def commit(self, draft: Draft, verdict: Verdict) -> None:
+        self.committed += [*(draft.tokens[node] for node in verdict.path), verdict.token]
+
+    def rewind(self, n_committed: int) -> None:
+        self.committed = self.committed[:n_committed]
+
+
+def scripted(line: list[int], drafter: Drafter, limits: Limits) -> tuple[list[int], str, str, list[Cycle]]:
+    records = list(decode(ScriptedSession(line), drafter, Greedy(), tokenizer(), toy_window(), QUESTION, limits))
+    cycles = [r for r in records if isinstance(r, Cycle)]
+    text = "".join(token.text for cycle in cycles for token in cycle.emitted)
+    return records[-1].tokens, text, records[-1].stopped, cycles
+
+
+@pytest.mark.parametrize("budget", [0, 1, 3, 7])
+@pytest.mark.parametrize("place", range(6))
+def test_eos_ends_the_answer_at_every_place_of_a_block(place: int, budget: int) -> None:
+    words = tokenizer().encode(" The red car drives slowly to")[:place]
+    line = [*words, tokenizer().eos, *tokenizer().encode(" more words here")]
+    tokens, text, stopped, cycles = scripted(line, TreeDrafter(line, 1.0, 0, wide=False), Limits(40, budget))
+    assert tokens == line[:place + 1]
+    assert stopped == "eos"
+    assert text == b"".join(tokenizer().bytes_of(t) for t in words).decode().strip()
+    after = [node for cycle in cycles for node in cycle.nodes if node.verdict == "accepted"]
+    assert len(after) <= place + 1
+
+
+@pytest.mark.parametrize("budget", [0, 2, 7])
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+def test_max_new_tokens_inside_a_block(limit: int, budget: int) -> None:
+    line = tokenizer().encode(" The red car drives slowly to the left on a street")
+    tokens, _, stopped, cycles = scripted(line, TreeDrafter(line, 1.0, 1, wide=False), Limits(limit, budget))
+    assert tokens == line[:limit]
+    assert stopped == "length"
+    assert sum(len(cycle.emitted) for cycle in cycles) == limit
+
+
+@pytest.mark.parametrize("budget", [0, 1, 2, 5])
+@pytest.mark.parametrize("stop", ["car", "r dri", "ves slowly", "x", "The"])
+def test_stop_strings_across_blocks(stop: str, budget: int) -> None:
+    sentence = "The red car drives slowly to the left."
+    line = [*tokenizer().encode(" " + sentence), tokenizer().eos]
+    _, text, stopped, _ = scripted(line, TreeDrafter(line, 1.0, 2, wide=False), Limits(60, budget, (stop,)))
+    found = sentence.find(stop)
+    assert text == (sentence[:found] if found >= 0 else sentence)
+    assert stopped == ("stop" if found >= 0 else "eos")
+
+
+@pytest.mark.parametrize("budget", [0, 1, 2, 3, 6])
+def test_split_characters_appear_whole(budget: int) -> None:
+    sentence = "ein Bär 🐻 läuft – schnell"
+    line = [*tokenizer().encode(" " + sentence), tokenizer().eos]
+    assert len(line) > len(sentence)
+    _, text, _, cycles = scripted(line, TreeDrafter(line, 1.0, 4, wide=False), Limits(99, budget))
+    assert text == sentence
+    assert all("�" not in token.text for cycle in cycles for token in cycle.emitted)
+
+
+def test_verdicts_on_a_tree() -> None:
+    logits = torch.zeros(5, 20)
+    for row, token in enumerate([3, 7, 1, 9, 1]):
+        logits[row, token] = 1
+    draft = Draft([3, 7, 4, 8], [-1, 0, 0, -1], ["t"] * 4)
+    assert walk(draft, Scores(logits, torch.zeros(5, 1, 1)), Greedy(), 0) == Verdict([0, 1], 1, "bonus")
+    logits[1, 5] = 2
+    assert walk(draft, Scores(logits, torch.zeros(5, 1, 1)), Greedy(), 0) == Verdict([0], 5, "recovered")
+    none = Scores(logits[:1], torch.zeros(1, 1, 1))
+    assert walk(Draft.none(), none, Greedy(), 0) == Verdict([], 3, "plain")
+
+
+def test_cos_sim_is_taken_at_the_input_that_predicts_the_token() -> None:
+    models = toy_models(same=True)
+    models = Models(models.rgb, models.event, None, models.tokenizer)
+    drafter = drafters.create("vlm", models)
+    propose = drafter.propose
+
+    def with_own_states(budget: int) -> Draft:
+        session = models.rgb.open(toy_window(), QUESTION)
+        session.prefill()
+        session.extend(list(known))
+        draft = propose(budget)
+        scores = session.score(draft)
+        return replace(draft, hidden=scores.hidden[:len(draft), -1])
+
+    known: list[int] = []
+    drafter.propose = with_own_states  # type: ignore[method-assign]
+    cosines = []
+    for record in decode(models.rgb.open(toy_window(), QUESTION), drafter, Greedy(), models.tokenizer, toy_window(),
+                         QUESTION, LIMITS):
+        if isinstance(record, Cycle):
+            known += [token.token for token in record.emitted]
+            cosines += [node.cos_sim for node in record.nodes]
+    assert cosines
+    assert all(value == pytest.approx(1, abs=1e-4) for value in cosines)
+
+
+def test_cos_sim_is_given_up_to_the_first_rejected_node() -> None:
+    _, records = run(drafters.create("vlm", toy_models()), Greedy())
+    nodes = [node for r in records if isinstance(r, Cycle) for node in r.nodes]
+    assert {"rejected", "unreached"} <= {node.verdict for node in nodes}
+    for node in nodes:
+        assert (node.cos_sim is None) == (node.verdict == "unreached")
+        assert (node.p_verify is None) == (node.verdict == "unreached")
+
+
+def test_every_cycle_was_announced_by_its_draft() -> None:
+    _, records = run(drafters.create("vlm", toy_models()), Greedy())
+    announced: dict[int, Drafted] = {}
+    for record in records:
+        if isinstance(record, Drafted):
+            announced[record.round] = record
+            assert all(n.verdict == "pending" for n in record.nodes)
+        elif record.nodes:
+            draft = announced.pop(record.round)
+            assert [(n.token, n.parent) for n in draft.nodes] == [(n.token, n.parent) for n in record.nodes]
+    assert not announced
+
+
+def test_cancel_keeps_what_was_said() -> None:
+    cancel, models = threading.Event(), toy_models()
+    records = []
+    for record in Captioner(models).ask(toy_window(), QUESTION, limits=LIMITS, cancel=cancel):
+        records.append(record)
+        if sum(isinstance(r, Cycle) for r in records) == 2:
+            cancel.set()
+    caption = records[-1]
+    assert isinstance(caption, Caption)
+    assert caption.stopped == "cancelled"
+    assert caption.cycles == 2
+    assert caption.text == "".join(t.text for r in records if isinstance(r, Cycle) for t in r.emitted)
+
+
+def test_caption_counts_what_happened() -> None:
+    *records, caption = Captioner(toy_models()).ask(toy_window(), QUESTION, limits=LIMITS)
+    cycles = [r for r in records if isinstance(r, Cycle)]
+    assert caption.text == "".join(token.text for cycle in cycles for token in cycle.emitted)
+    assert caption.tokens == sum(len(cycle.emitted) for cycle in cycles)
+    assert caption.drafted == sum(len(cycle.nodes) for cycle in cycles)
+    assert caption.acceptance_length == caption.tokens / len(cycles)
+    assert caption.lossless
+    assert 0 <= caption.first_draft_s <= caption.total_s
+    line = caption.to_json()
+    assert line["type"] == "caption"
+    assert line["acceptance_length"] == pytest.approx(caption.acceptance_length, abs=1e-3)
+
+
+def test_the_event_model_drafts_while_the_verifier_reads() -> None:
+    drafted = threading.Event()
+
+    class SlowVLM(ToyVLM):
+        def open(self, window, prompt):  # type: ignore[no-untyped-def]
+            session = super().open(window, prompt)
+            read = session.prefill
+
+            def wait() -> None:
+                assert drafted.wait(30), "no draft came while the verifier was reading"
+                read()
+
+            session.prefill = wait  # type: ignore[method-assign]
+            return session
+
+    models = toy_models()
+    slow = Models(SlowVLM(1), models.event, models.adapter, models.tokenizer)
+    kinds = []
+    for record in Captioner(slow).ask(toy_window(), QUESTION, limits=LIMITS):
+        kinds.append(type(record))
+        drafted.set()
+    assert kinds[0] is Drafted
+
+
+@pytest.mark.parametrize(("keywords", "message"), [
+    ({"drafter": "nobody"}, "choose one of none, recall, vlm"),
+    ({"drafter": "none:L1"}, "has no variants"),
+    ({"temperature": -1.0}, "temperature -1.0 is not allowed"),
+    ({"temperature": 1.0, "seed": -1}, "seed -1 is not allowed"),
+])
+def test_bad_choices_are_refused_with_what_is_allowed(keywords: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        next(Captioner(toy_models()).ask(toy_window(), QUESTION, **keywords))
+
+
+def test_empty_questions_and_windows_without_frames_are_refused() -> None:
+    captioner = Captioner(toy_models())
+    with pytest.raises(InputError, match="question is empty"):
+        next(captioner.ask(toy_window(), "  "))
+    with pytest.raises(InputError, match="no frame between"):
+        next(captioner.ask(replace(toy_window(), frames=[]), QUESTION))
+
+
+def test_a_failing_prefill_is_reported_and_ends_the_answer() -> None:
+    class Broken(ToyVLM):
+        def open(self, window, prompt):  # type: ignore[no-untyped-def]
+            session = super().open(window, prompt)
+
+            def fail() -> None:
+                raise InputError("the frames cannot be read")
+
+            session.prefill = fail  # type: ignore[method-assign]
+            return session
+
+    models = toy_models()
+    with pytest.raises(InputError, match="cannot be read"):
+        list(Captioner(Models(Broken(1), models.event, None, models.tokenizer)).ask(toy_window(), QUESTION))
+
+
+def test_rules_by_temperature() -> None:
+    assert rule_for(0, 3) == Greedy()
+    assert rule_for(0.5, 3) == Sampling(0.5, 3)

@@ -1,0 +1,99 @@
+"""Tiny random models and drafters for the laws of decoding. Test doubles, never shipped."""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import torch
+
+from pipeline.adapters import BottleneckAdapter
+from pipeline.decoder import Decoder, DecoderConfig
+from pipeline.models import Models
+from pipeline.session import DecoderSession
+from pipeline.text import Tokenizer
+from pipeline.training.language import train_tokenizer
+from pipeline.types import Draft, Rule, Scores, Verdict
+from streams.types import Frame, Resolution, Window, empty_packet
+
+
+@lru_cache(1)
+def tokenizer() -> Tokenizer:
+    path = Path(mkdtemp()) / "tokenizer.json"
+    train_tokenizer(path, scenes=30)
+    return Tokenizer(path)
+
+
+def random_decoder(seed: int, size: int = 32, layers: int = 2, vocabulary: int | None = None) -> Decoder:
+    torch.manual_seed(seed)
+    config = DecoderConfig(vocabulary or tokenizer().size, size, 2 * size, layers, 4, 2, size // 4, max_positions=400)
+    decoder = Decoder(config).eval().requires_grad_(False)
+    for parameter in decoder.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.25)
+    return decoder
+
+
+class ToyVLM:
+    """A random decoder whose view of a window is one embedding; temperature of its words is set by `scale`."""
+
+    def __init__(self, seed: int, size: int = 32) -> None:
+        self.name, self.hidden_size = f"toy-{seed}", size
+        self.decoder = random_decoder(seed, size)
+        self.parameters = sum(p.numel() for p in self.decoder.parameters())
+
+    def open(self, window: Window, prompt: str) -> DecoderSession:
+        view = torch.full((1, self.hidden_size), float(window.start_us % 7) / 7)
+        return DecoderSession(self.decoder, lambda: view, tokenizer().prompt(prompt), capacity=390)
+
+
+def toy_models(same: bool = False) -> Models:
+    """A verifier and an event VLM; `same` makes the event VLM a copy of the verifier."""
+    rgb = ToyVLM(1)
+    event = rgb if same else ToyVLM(2, size=16)
+    torch.manual_seed(3)
+    adapter = BottleneckAdapter(event.hidden_size, rgb.hidden_size, 8).eval()
+    return Models(rgb, event, adapter, tokenizer())
+
+
+def toy_window(start_us: int = 0) -> Window:
+    frame = Frame(start_us + 1, 0, np.zeros((4, 4, 3), np.uint8))
+    return Window(start_us, start_us + 1_000_000, empty_packet(), [frame], Resolution(4, 4))
+
+
+class TreeDrafter:
+    """Random trees over a known continuation: `right` is the chance that a node carries the true next token."""
+
+    name = "tree"
+
+    def __init__(self, truth: list[int], right: float, seed: int, wide: bool = True) -> None:
+        self._truth, self._right, self._wide = truth, right, wide
+        self._rng, self._done = random.Random(seed), 0
+
+    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+        self._done = 0
+
+    def propose(self, budget: int) -> Draft:
+        tokens: list[int] = []
+        parents: list[int] = []
+        depths: list[int] = []
+        for node in range(self._rng.randint(0, budget)):
+            parent = self._rng.randint(-1, node - 1) if self._wide else node - 1
+            depth = 0 if parent < 0 else depths[parent] + 1
+            at = self._done + depth
+            token = self._truth[at] if at < len(self._truth) and self._rng.random() < self._right else 5
+            if any(p == parent and t == token for p, t in zip(parents, tokens, strict=True)):
+                token = 6 + node
+            tokens.append(token)
+            parents.append(parent)
+            depths.append(depth)
+        return Draft(tokens, parents, [self.name] * len(tokens))
+
+    def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
+        self._done += len(verdict.path) + 1
+
+    def finish(self, tokens: list[int]) -> None:
+        pass
