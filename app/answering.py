@@ -41,7 +41,6 @@ def ask(uri: str, question: str | None, at_s: float | None, options: AnswerOptio
     with open_source(uri) as source:
         captioner = _captioner(options)
         window = _window(source, at_s)
-        _note_origins(window)
         if question is not None:
             _answer(captioner, window, question, source, options)
             return
@@ -58,7 +57,8 @@ def _typed() -> str:
 
 
 def _captioner(options: AnswerOptions) -> Captioner:
-    captioner = Captioner(load(options.device))
+    with terminal.people.status("loading the models"):
+        captioner = Captioner(load(options.device))
     captioner.drafter(options.drafter)
     return captioner
 
@@ -91,12 +91,13 @@ def _answer(captioner: Captioner, window: Window, question: str, source: Source,
             else:
                 terminal.page.print(line)
             terminal.people.print(terminal.summary(caption), style="dim")
+            _note_origins(caption)
     if source.losses.damage:
         terminal.people.print(f"parafovea: {source.losses.damage}", style="yellow")
 
 
-def _note_origins(window: Window) -> None:
-    if said := terminal.origins(window.events_origin, window.frames_origin):
+def _note_origins(caption: Caption) -> None:
+    if said := terminal.origins(caption.events_origin, caption.frames_origin):
         terminal.people.print(said, style="dim")
 
 
@@ -112,13 +113,10 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
             if source.info.start_us is None:
                 raise InputError("--start needs a recording with a known start; leave it out")
             source.seek(source.info.start_us + round(start_s * 1e6))
-        pace, first, captions = _Pace(speed), True, []
+        if not options.as_json and terminal.page.is_terminal:
+            terminal.people.print(terminal.legend())
+        pace, captions = _Pace(speed), list[Caption]()
         for window in windows(source, WINDOW_US, round(stride_s * 1e6)):
-            if first:
-                _note_origins(window)
-                if not options.as_json:
-                    terminal.people.print(terminal.legend())
-                first = False
             pace.wait(window)
             captions += _caption_window(captioner, window, question, source, options)
         _finish_replay(source, captions)
@@ -160,6 +158,7 @@ def _finish_replay(source: Source, captions: list[Caption]) -> None:
         terminal.people.print(f"{losses.n_rejected} events refused, {losses.n_dropped} dropped", style="yellow")
     if not captions:
         raise InputError(f"nothing in {source.info.name} could be captioned: no window holds a frame")
+    _note_origins(captions[0])
     tokens, cycles = sum(c.tokens for c in captions), sum(c.cycles for c in captions)
     terminal.people.print(f"{len(captions)} captions, {tokens / max(1, cycles):.1f} tokens per check, "
                           f"{tokens / max(1e-9, sum(c.total_s for c in captions)):.0f} tokens/s", style="dim")

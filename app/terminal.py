@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipeline.types import Caption, Cycle
 
-people = Console(stderr=True, highlight=False)
+people = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and remarks."""
 
 page = Console(highlight=False, soft_wrap=True)
@@ -22,10 +22,13 @@ STYLES = {"accepted": "green underline", "recovered": "bold magenta", "bonus": "
 
 
 def words(cycle: Cycle) -> Text:
-    """One round: accepted words, the first rejected guess struck through, the verifier's own word."""
+    """One round: accepted words, the first rejected guess struck through, the verifier's own word.
+
+    Where nothing can be struck through (a file, a pipe) rejected guesses are left out.
+    """
     text = Text()
     for token in cycle.emitted:
-        if token.kind == "recovered" and token.replaces:
+        if token.kind == "recovered" and token.replaces and page.is_terminal:
             text.append(token.replaces, STYLES["rejected"])
         text.append(token.text, STYLES[token.kind])
     return text

@@ -26,7 +26,6 @@ from streams.types import (
     InputError,
     Losses,
     Packet,
-    Resolution,
     SourceInfo,
 )
 

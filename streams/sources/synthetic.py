@@ -43,8 +43,11 @@ class SyntheticSource:
             scene = random_scene(self._seed * 100_000 + number, SCENE_S)
             for item in play(scene, RESOLUTION, SCENE_S, seed=number, start_us=number * length_us):
                 if isinstance(item, np.ndarray):
-                    yield item[item["t"] >= self._start_us]
+                    item = item[item["t"] >= self._start_us]
+                    self._start_us = int(item["t"][-1]) + 1 if len(item) else self._start_us
+                    yield item
                 elif item.t_us >= self._start_us:
+                    self._start_us = item.t_us + 1
                     yield item
 
     def seek(self, t_us: int) -> None:

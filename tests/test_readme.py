@@ -1,0 +1,56 @@
+"""The README is true: its commands run, its files exist, its picture is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from test_cli import write_video
+
+from app import answering
+from app.cli import main
+from app.compose import bundled_recording
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = [shlex.split(line, comments=True)[1:] for line in TEXT.splitlines() if line.startswith("parafovea ")]
+QUICK = [c for c in COMMANDS if c[0] in ("ask", "replay", "info", "simulate") and c != ["ask", "drive.aedat4"]]
+
+
+def test_all_commands_are_in_the_readme() -> None:
+    assert {command[0] for command in COMMANDS} == set(main.commands)
+    assert "pip install -e . && parafovea demo" in TEXT
+    assert "pip install -e '.[test]' && pytest" in TEXT
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_options_exist(command: list[str]) -> None:
+    main.commands[command[0]].make_context(command[0], command[1:])
+
+
+@pytest.mark.parametrize("command", QUICK, ids=" ".join)
+def test_command_runs(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(answering.time, "sleep", lambda seconds: None)
+    (tmp_path / "drive.aedat4").write_bytes(bundled_recording().read_bytes())
+    write_video(tmp_path / "clip.mp4")
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+
+
+def test_files_and_pictures_exist() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+    tree = TEXT.split("```text")[1].split("```")[0] if "```text" in TEXT else ""
+    named = re.findall(r"^([a-z_]+/[A-Za-z_./]*|[a-z_.A-Z]+)\s{2,}", tree, re.M)
+    assert named
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+def test_tables_name_what_exists() -> None:
+    from pipeline import drafters
+
+    for name in drafters.names():
+        assert f"| `{name}` |" in TEXT
