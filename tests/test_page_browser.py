@@ -1,0 +1,316 @@
+"""The page in a real Chromium: painted, steered, asked, stopped; one server and one page for nearly everything."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import uvicorn
+from toy_services import MARKUP, SLOW, TREE, said, toy_services
+
+import ui
+from ui.render import PALETTE_COLOURS
+from ui.sessions import Session
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+pytestmark = pytest.mark.browser
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+COLOURS = """selector => {
+    const canvas = document.querySelector(selector), found = new Set();
+    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let i = 0; i < data.length; i += 4) found.add(`${data[i]},${data[i + 1]},${data[i + 2]}`);
+    return [...found];
+}"""
+
+
+def chromium(driver: playwright.Playwright) -> str:
+    """A Chromium to run, or a skip; in CI its absence is a failure."""
+    found = shutil.which("chromium") or shutil.which("google-chrome") or driver.chromium.executable_path
+    if not Path(found).exists():
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up("no Chromium: install one, or run playwright install chromium")
+    return found
+
+
+@dataclass
+class Running:
+    """A server in a thread."""
+
+    server: uvicorn.Server = field(init=False)
+    thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.app = ui.build_app(toy_services(pace=0.3))
+        self.server = ui.make_server(self.app, port=0)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        tick = threading.Event()
+        while not self.server.started:
+            assert self.thread.is_alive(), "the server did not start"
+            tick.wait(0.02)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
+
+    def end(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+@dataclass
+class Visit:
+    """A page that is open, the session behind it, and everything it did that it should not."""
+
+    page: playwright.Page
+    session: Session
+    faults: list[str]
+
+    def ask(self, question: str) -> None:
+        line = self.page.locator("#ask textarea, #ask input").first
+        line.fill(question)
+        line.press("Enter")
+
+    def chat(self) -> str:
+        """The newest answer in the chat."""
+        return self.page.locator("#chat .bot .message-content, #chat .bot.message").last.inner_text()
+
+    def kept(self) -> str:
+        """The words of the panel that belong to the answer."""
+        words = self.page.locator(".words .box .tk:is(.accepted, .recovered, .bonus, .plain)")
+        return "".join(words.evaluate_all("nodes => nodes.map(node => node.textContent)"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium(driver), args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def running(browser: playwright.Browser) -> Iterator[Running]:
+    server = Running()
+    yield server
+    server.end()
+
+
+def visit(browser: playwright.Browser, running: Running, width: int = 1440, height: int = 900) -> Visit:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(20_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
+    page.on("request", lambda request: faults.append(f"external request: {request.url}")
+            if not request.url.startswith((running.address, "data:", "blob:")) else None)
+    before = set(running.app.state.sessions.tokens())
+    page.goto(running.address)
+    page.wait_for_function("document.querySelector('.view')?.dataset.painted !== undefined")
+    (token,) = set(running.app.state.sessions.tokens()) - before
+    return Visit(page, running.app.state.sessions.by_token(token), faults)
+
+
+@pytest.fixture(scope="module")
+def opened(browser: playwright.Browser, running: Running) -> Visit:
+    return visit(browser, running)
+
+
+@pytest.fixture(autouse=True)
+def nothing_forbidden(opened: Visit) -> Iterator[None]:
+    yield
+    assert opened.faults == []
+
+
+def palette(name: str) -> set[str]:
+    colours = PALETTE_COLOURS[name]
+    return {",".join(str(part) for part in colours[i:i + 3]) for i in (0, 3, 6)}
+
+
+def test_live_captions_appear_by_themselves(opened: Visit) -> None:
+    expect(opened.page.locator(".stage .said")).to_contain_text(said("What is happening?").strip())
+    expect(opened.page.locator(".words .who")).to_have_text("Live caption")
+    expect(opened.page.locator(".words .tk.rejected").first).to_be_visible()
+
+
+def test_event_view_has_exactly_the_palette_colours(opened: Visit) -> None:
+    page = opened.page
+    canvas = ".view[data-kind='1'] canvas"
+    page.wait_for_function(f"() => ({COLOURS})(\"{canvas}\").length === 3")
+    assert set(page.evaluate(COLOURS, canvas)) == palette("dark")
+    page.get_by_label("Event colours").select_option("orange-blue")
+    page.wait_for_function(f"() => ({COLOURS})(\"{canvas}\").includes('230,159,0')")
+    assert set(page.evaluate(COLOURS, canvas)) <= palette("orange-blue")
+    assert len(page.evaluate(COLOURS, ".view[data-kind='2'] canvas")) > 3
+
+
+def test_views_say_where_they_come_from(opened: Visit) -> None:
+    expect(opened.page.locator(".view[data-kind='1'] .origin")).to_have_text("rendered scene")
+    expect(opened.page.locator(".view[data-kind='2'] .origin")).to_have_text("rendered scene")
+
+
+def test_pause_seek_and_step_with_the_keyboard(opened: Visit) -> None:
+    page = opened.page
+    slider = page.get_by_role("slider", name="Position in the recording")
+    page.locator("h1").click()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    assert not opened.session.player.state().playing
+    slider.focus()
+    slider.press("Home")
+    page.wait_for_function("document.querySelector('.view').dataset.painted === '0'")
+    slider.press("PageUp")
+    page.wait_for_function("document.querySelector('.view').dataset.painted === '10'")
+    expect(slider).to_have_attribute("aria-valuetext", "0:10.0")
+    page.locator("h1").click()
+    page.keyboard.press("j")
+    page.wait_for_function("document.querySelector('.view').dataset.painted === '5'")
+    page.keyboard.press(".")
+    page.wait_for_function("document.querySelector('.view').dataset.painted === '5.033'")
+    expect(slider).to_have_attribute("aria-valuenow", "5.03")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+
+
+def test_a_typed_question_is_answered_word_by_word(opened: Visit) -> None:
+    page = opened.page
+    page.locator("h1").click()
+    page.keyboard.press("/")
+    page.keyboard.type(TREE)
+    page.keyboard.press("Enter")
+    expect(page.locator(".words .who")).to_have_text("Answer to your question")
+    expect(page.locator(".words .question")).to_contain_text(TREE)
+    expect(page.locator("#chat")).to_contain_text(said(TREE).strip())
+    expect(page.locator("#stop")).to_be_hidden()
+    assert opened.kept() == said(TREE)
+    assert opened.chat().strip() == opened.kept().strip()
+    assert page.locator(".words .box .tk.accepted").count() > 3
+    rejected = page.locator(".words .box .tk.rejected").first
+    expect(rejected).to_be_visible()
+    rejected.hover()
+    expect(page.locator(".words .details")).to_contain_text("guessed wrong")
+    expect(page.locator(".words .details")).to_contain_text("0.62 / 0.04")
+    assert int(page.locator(".chart").get_attribute("data-points")) > 5
+    expect(page.locator("[data-key='acceptance_rate']")).to_have_text(re.compile(r"\d+"))
+
+
+def test_the_answer_stays_until_live_captions_are_chosen(opened: Visit) -> None:
+    page = opened.page
+    page.get_by_role("button", name="round by round").click()
+    expect(page.locator(".words .row")).not_to_have_count(0)
+    expect(page.locator(".words .fork").first).to_be_visible()
+    page.get_by_role("button", name="sentence").click()
+    page.get_by_role("button", name="live captions").click()
+    expect(page.locator(".words .who")).to_have_text("Live caption")
+    page.get_by_role("button", name="answer", exact=True).click()
+    assert opened.kept() == said(TREE)
+
+
+def test_model_text_is_only_text(opened: Visit) -> None:
+    opened.ask(MARKUP)
+    expect(opened.page.locator("#chat")).to_contain_text("{{x}} *star* `tick`")
+    expect(opened.page.locator("#stop")).to_be_hidden()
+    assert opened.kept() == said(MARKUP)
+    assert opened.chat().strip() == said(MARKUP).strip()
+    assert opened.page.evaluate("window.hurt") is None
+
+
+def test_stop_keeps_the_words_and_leaves_no_guess(opened: Visit) -> None:
+    page = opened.page
+    opened.ask(SLOW)
+    expect(page.locator(".words .question")).to_contain_text(SLOW)
+    expect(page.locator(".words .box .tk.recovered").first).to_be_visible()
+    opened.ask("And now?")
+    expect(page.get_by_text("The model is still answering")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator(".words .box")).to_contain_text("stopped here")
+    expect(page.locator(".words .box .tk.pending")).to_have_count(0)
+    assert opened.chat().strip() == opened.kept().strip() != ""
+
+
+def test_suggested_questions_ask(opened: Visit) -> None:
+    opened.page.get_by_role("button", name="How many objects are there?").click()
+    expect(opened.page.locator("#chat")).to_contain_text(said("How many objects are there?").strip())
+
+
+def test_captions_can_be_switched_off(opened: Visit) -> None:
+    box = opened.page.get_by_label("live captions")
+    box.uncheck()
+    opened.page.wait_for_function("() => document.querySelector('.captions').checked === false")
+    assert not opened.session.narrator.captions
+    box.check()
+
+
+def choose(page: playwright.Page, name: str) -> None:
+    page.locator("#recording input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_a_source_that_fails_keeps_the_last_good_one(opened: Visit) -> None:
+    page, player = opened.page, opened.session.player
+    choose(page, "damaged")
+    expect(page.get_by_text("damaged did not open: this is not a recording")).to_be_visible()
+    expect(page.locator("#recording input")).to_have_value("square")
+    assert opened.session.player is player
+    expect(page.locator(".veil").first).to_be_hidden()
+
+
+def test_a_source_without_frames_says_so(opened: Visit) -> None:
+    choose(opened.page, "events only")
+    expect(opened.page.locator(".view[data-kind='2'] .veil")).to_contain_text("No RGB frames")
+    expect(opened.page.locator(".stage .said")).to_contain_text("no RGB frames")
+
+
+def test_a_source_that_breaks_off_says_why_in_the_view(opened: Visit) -> None:
+    choose(opened.page, "breaks")
+    expect(opened.page.locator(".view[data-kind='1'] .veil")).to_contain_text("in the middle of packet 7")
+
+
+def test_a_live_source_is_followed(opened: Visit) -> None:
+    choose(opened.page, "live")
+    expect(opened.page.locator(".following")).to_have_text("● live, following")
+    expect(opened.page.locator(".view[data-kind='2'] .origin")).to_have_text("camera")
+
+
+def test_an_upload_that_is_no_recording_is_refused(opened: Visit, tmp_path: Path) -> None:
+    file = tmp_path / "notes.mp4"
+    file.write_bytes(b"GIF89a")
+    with opened.page.expect_file_chooser() as chooser:
+        opened.page.locator("#upload").click()
+    chooser.value.set_files(file)
+    expect(opened.page.get_by_text("notes.mp4 did not open")).to_be_visible()
+
+
+def test_phone_width_server_end_and_leaving(browser: playwright.Browser) -> None:
+    running = Running()
+    opened = visit(browser, running, 390, 844)
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    running.end()
+    expect(page.locator(".conn")).to_have_text("reconnecting…")
+    expect(page.locator(".veil").first).to_contain_text("does not answer")
+    assert opened.session.player is None
+    assert not [fault for fault in opened.faults if "external" in fault]
+    page.close()
+
+
+def test_closing_the_tab_frees_the_session(browser: playwright.Browser, running: Running) -> None:
+    opened = visit(browser, running)
+    opened.ask(SLOW)
+    expect(opened.page.locator(".words .box .tk.recovered").first).to_be_visible()
+    player = opened.session.player
+    opened.page.close()
+    tick = threading.Event()
+    while not player.source.n_closed:
+        tick.wait(0.05)
+    assert opened.session.player is None
+    assert running.app.state.sessions.by_token(opened.session.token) is None

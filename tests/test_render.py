@@ -1,0 +1,68 @@
+"""Pictures of the page: exactly the palette's colours, whichever way they got there."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from streams.representations import polarity_image
+from streams.types import Resolution, empty_packet, events_from_columns
+from ui.render import PALETTE_COLOURS, event_png, frame_jpeg, with_palette
+
+
+def colours(png: bytes) -> set[tuple[int, int, int]]:
+    image = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+    return set(map(tuple, image.reshape(-1, 3).tolist()))
+
+
+def palette(name: str) -> list[tuple[int, int, int]]:
+    return [tuple(PALETTE_COLOURS[name][i:i + 3]) for i in (0, 3, 6)]
+
+
+def image(width: int = 7, height: int = 5) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 3, (height, width)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", PALETTE_COLOURS)
+def test_png_has_exactly_the_palette_colours_where_they_belong(name: str) -> None:
+    indices = image()
+    png = event_png(indices, name)
+    assert colours(png) == set(palette(name))
+    decoded = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+    assert np.array_equal(decoded, np.array(palette(name), np.uint8)[indices])
+    assert Image.open(io.BytesIO(png)).size == (7, 5)
+
+
+@pytest.mark.parametrize("first", PALETTE_COLOURS)
+@pytest.mark.parametrize("second", PALETTE_COLOURS)
+def test_swapping_the_palette_equals_encoding_again(first: str, second: str) -> None:
+    assert with_palette(event_png(image(), first), second) == event_png(image(), second)
+
+
+def test_swapping_when_only_the_background_is_there() -> None:
+    empty = polarity_image(empty_packet(), Resolution(9, 4))
+    assert colours(with_palette(event_png(empty, "dark"), "light")) == {palette("light")[0]}
+
+
+def test_on_and_off_events_have_their_own_colours() -> None:
+    events = events_from_columns(np.array([1, 2]), np.array([0, 3]), np.array([0, 1]), np.array([True, False]))
+    decoded = Image.open(io.BytesIO(event_png(polarity_image(events, Resolution(4, 2)), "orange-blue"))).convert("RGB")
+    background, on, off = palette("orange-blue")
+    assert (decoded.getpixel((0, 0)), decoded.getpixel((3, 1)), decoded.getpixel((1, 1))) == (on, off, background)
+
+
+def test_two_bits_per_pixel() -> None:
+    assert len(event_png(image(640, 480), "dark")) < 640 * 480 // 4 + 1000
+
+
+def test_jpeg_keeps_colour_order_and_limits_size() -> None:
+    red = np.zeros((300, 1200, 3), np.uint8)
+    red[..., 0] = 250
+    decoded = Image.open(io.BytesIO(frame_jpeg(red, max_side=600)))
+    assert decoded.size == (600, 150)
+    r, g, b = decoded.getpixel((300, 75))
+    assert r > 230
+    assert max(g, b) < 25

@@ -1,0 +1,68 @@
+"""The page: one FastAPI application with Gradio for controls and chat, and an own channel for everything live.
+
+    app = ui.build_app(services)
+    ui.serve(app, host="127.0.0.1", port=7860)
+
+Importing this package is light; gradio is imported when an application is built. Nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from uvicorn import Server
+
+    from ui.services import Services
+
+MAX_UPLOAD = "2gb"
+FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+def build_app(services: Services) -> FastAPI:
+    """The application: page at /, live channel at /live, script at /page. `app.state.sessions` has the visitors."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    import gradio as gr
+    from fastapi import FastAPI
+    from fastapi.responses import Response
+
+    from ui.handlers import Handlers
+    from ui.live import live_endpoint
+    from ui.page import build_page
+    from ui.parts import STATIC, script
+    from ui.sessions import Sessions
+    from ui.theme import build_theme
+
+    sessions = Sessions(services)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        sessions.close()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.sessions = sessions
+    text, address = script()
+    app.add_api_route(address, lambda: Response(text, media_type="text/javascript", headers=FOREVER))
+    app.add_api_websocket_route("/live", live_endpoint(sessions))
+    page = build_page(Handlers(services, sessions), services)
+    page.queue(default_concurrency_limit=16)
+    return gr.mount_gradio_app(app, page, path="/", theme=build_theme(), css_paths=[STATIC / "ui.css"],
+                               footer_links=[], show_error=False, max_file_size=MAX_UPLOAD)
+
+
+def make_server(app: FastAPI, host: str = "127.0.0.1", port: int = 7860) -> Server:
+    """A server that is not running yet. Pictures are already compressed; open pages do not hold up its end."""
+    import uvicorn
+
+    return uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", ws_per_message_deflate=False,
+                                         timeout_graceful_shutdown=2))
+
+
+def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 7860) -> None:
+    """Serve until interrupted."""
+    make_server(app, host, port).run()

@@ -1,0 +1,170 @@
+"""The live channel: one WebSocket per page for pictures, words, play position and the commands of the visitor.
+
+    app.add_api_websocket_route("/live", live_endpoint(sessions))
+
+Text messages are JSON arrays of ui.protocol messages, binary ones are pictures. The page acknowledges every
+picture; at most CREDITS of a kind are on the way, so a slow link shows fewer and never older pictures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import anyio
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ui.painter import Painter
+from ui.protocol import EVENT_PICTURE, RGB_PICTURE, Message, Playing, encode, parse_command
+from ui.sessions import Session, Sessions
+
+CREDITS = 2
+FRAME_PERIOD_S = 1 / 30
+STATE_PERIOD_S = 0.15
+MAX_WAITING = 5000
+"""Messages that may wait for a slow page; beyond it the connection ends and the page starts over."""
+UNKNOWN, REPLACED = 4401, 4409
+"""Close codes: the session is not (or no longer) known; another connection of the same page took over."""
+
+log = logging.getLogger(__name__)
+
+
+def same_origin(ws: WebSocket) -> bool:
+    """True when the page that opens the connection is our own (or not a browser at all)."""
+    origin = ws.headers.get("origin", "")
+    return not origin or urlsplit(origin).netloc == ws.headers.get("host")
+
+
+def live_endpoint(sessions: Sessions) -> Callable[[WebSocket], Awaitable[None]]:
+    """The endpoint of the live channel; only pages with a session's token get in."""
+    async def live(ws: WebSocket) -> None:
+        if not same_origin(ws):
+            await ws.close()
+            return
+        await ws.accept()
+        session = sessions.by_token(ws.query_params.get("token", ""))
+        if session is None:
+            await ws.close(UNKNOWN)
+            return
+        await Connection(ws, session).run()
+    return live
+
+
+class Connection:
+    """One open connection: reads commands, sends messages, sends pictures on credit."""
+
+    def __init__(self, ws: WebSocket, session: Session) -> None:
+        self._ws, self._session = ws, session
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Message] = deque()
+        self._news = asyncio.Event()
+        self._look = asyncio.Event()
+        self._over = asyncio.Event()
+        self._unacked: Counter[int] = Counter()
+        self._complaint = ""
+        self._code = 1000
+
+    def put(self, messages: list[Message]) -> None:
+        """Send soon; callable from any thread."""
+        self._later(self._append, messages)
+
+    def end(self, replaced: bool) -> None:
+        """Close this connection; callable from any thread."""
+        self._code = REPLACED if replaced else UNKNOWN
+        self._later(self._over.set)
+
+    def _later(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:  # the program is ending, its loop is closed
+            log.debug("a message came after the end")
+
+    def _append(self, messages: list[Message]) -> None:
+        self._waiting.extend(messages)
+        self._news.set()
+        if len(self._waiting) > MAX_WAITING:
+            self._over.set()
+
+    async def run(self) -> None:
+        """Serve until either side ends the connection."""
+        self._session.attach(self)
+        try:
+            async with anyio.create_task_group() as group:
+                for job in (self._read, self._write, self._show, self._over.wait):
+                    group.start_soon(self._serve, job, group.cancel_scope)
+        finally:
+            self._session.detach(self)
+        await self._close()
+
+    async def _serve(self, job: Callable[[], Awaitable[object]], all_jobs: anyio.CancelScope) -> None:
+        """Run one of the jobs; when one ends, all do."""
+        try:
+            await job()
+        except WebSocketDisconnect:
+            log.debug("the page is gone")
+        except Exception:
+            log.exception("the live channel broke off")
+        all_jobs.cancel()
+
+    async def _close(self) -> None:
+        try:
+            await self._ws.close(self._code)
+        except (RuntimeError, WebSocketDisconnect):  # the page was faster
+            log.debug("the page has closed the connection")
+
+    async def _read(self) -> None:
+        async for text in self._ws.iter_text():
+            command = parse_command(text)
+            if command is None:
+                continue
+            if command.kind == "ack":
+                kind = int(command.value)
+                self._unacked[kind] = max(0, self._unacked[kind] - 1)
+            else:
+                await asyncio.to_thread(self._session.obey, command)
+                self._look.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if batch:
+                await self._ws.send_text(encode(batch))
+
+    async def _show(self) -> None:
+        """Pictures at the rate of the page, the play position a few times a second, both only when changed."""
+        painter = Painter(self._session)
+        told: Playing | None = None
+        told_at = 0.0
+        while True:
+            started = self._loop.time()
+            wanted = [kind for kind in (EVENT_PICTURE, RGB_PICTURE) if self._unacked[kind] < CREDITS]
+            for kind, picture in await asyncio.to_thread(self._paint, painter, wanted):
+                self._unacked[kind] += 1
+                await self._ws.send_bytes(picture)
+            if self._look.is_set() or started - told_at >= STATE_PERIOD_S:
+                self._look.clear()
+                state = await asyncio.to_thread(self._session.playing)
+                if state is not None and state != told:
+                    told, told_at = state, started
+                    await self._ws.send_text(encode([state]))
+            await self._pause(FRAME_PERIOD_S - (self._loop.time() - started))
+
+    def _paint(self, painter: Painter, wanted: list[int]) -> list[tuple[int, bytes]]:
+        player = self._session.player
+        try:
+            return painter.paint(wanted) if wanted else []
+        except Exception as error:
+            if self._session.player is player and repr(error) != self._complaint:  # not merely closed meanwhile
+                self._complaint = repr(error)
+                log.exception("painting failed")
+            return []
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for the next picture, shorter when something has happened."""
+        with anyio.move_on_after(max(0.001, seconds)):
+            await self._look.wait()

@@ -1,0 +1,285 @@
+"""What travels between the page and the program over /live: typed messages, plain data, versioned.
+
+    encode([Marked(end_s=3.0, text="A red car moves left.")])     # text of one WebSocket message: a JSON array
+    parse_command('{"k": "seek", "v": 1.5}')                      # Command("seek", 1.5); None for nonsense
+
+Messages are dataclasses without behaviour; their wire form is a dict with "k" naming the type. Times on the
+wire are seconds since the start of the recording (`*_s` of a view) or since the question (`*_s` of a word).
+Pictures travel as binary messages, see `picture_message`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, ClassVar, Literal, TypeAlias
+
+VERSION = 1
+"""Raised when a message changes its meaning; the page reloads itself on a mismatch."""
+
+State: TypeAlias = Literal["pending", "accepted", "rejected", "unreached", "recovered", "bonus", "plain"]
+Who: TypeAlias = Literal["caption", "question"]
+
+EVENT_PICTURE, RGB_PICTURE = 1, 2
+"""Kinds of binary messages; a page acknowledges each one and never has more than a few on the way."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """One token on the page: a guess with its verdict, or a token of the verifier's own.
+
+    id: stays the same from guess to verdict. parent: id of the guess before it in the draft, None at the start
+    of a round. main: on the line that the sentence shows; the other branches of a tree appear in the
+    round-by-round view. drafted_s / checked_s: seconds since the question.
+    """
+
+    id: str
+    text: str
+    state: State
+    round: int
+    main: bool = True
+    depth: int = 0
+    parent: str | None = None
+    origin: str = ""
+    cos_sim: float | None = None
+    p_draft: float | None = None
+    p_verify: float | None = None
+    drafted_s: float | None = None
+    checked_s: float | None = None
+    replaces: str | None = None
+    replaced_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work on the time axis: lane "prefill" | "draft_prefill" | "draft" | "verify"."""
+
+    lane: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First message of a connection: protocol version and what stays the same during the visit."""
+
+    k: ClassVar[str] = "hello"
+    version: int
+    models: str
+    cos_adapter: str
+    captions: bool
+    accumulation_ms: int
+    palette: str
+
+
+@dataclass(frozen=True)
+class SourceLoading:
+    """A source is being opened."""
+
+    k: ClassVar[str] = "loading"
+    name: str
+
+
+@dataclass(frozen=True)
+class SourceOpened:
+    """A source is open. *_origin: in words for people, None = it has no such stream."""
+
+    k: ClassVar[str] = "source"
+    name: str
+    sensor: str
+    live: bool
+    duration_s: float | None
+    events_origin: str | None
+    frames_origin: str | None
+    event_size: str | None
+    frame_size: str | None
+
+
+@dataclass(frozen=True)
+class SourceFailed:
+    """A source could not be opened; kept: name of the one that stays open, None when there is none."""
+
+    k: ClassVar[str] = "failed"
+    name: str
+    reason: str
+    kept: str | None
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Event rate over the whole recording in equal parts, as shares of the highest."""
+
+    k: ClassVar[str] = "histogram"
+    shares: list[float]
+
+
+@dataclass(frozen=True)
+class Playing:
+    """Where the player is and what was lost on the way."""
+
+    k: ClassVar[str] = "play"
+    at_s: float
+    duration_s: float | None
+    playing: bool
+    speed: float
+    live: bool
+    ended: bool
+    loading: bool
+    error: str | None
+    damage: str | None
+    rate_hz: float
+    dropped: int
+    rejected: int
+    unread: int
+    captions: bool
+
+
+@dataclass(frozen=True)
+class AnswerStarted:
+    """A question (the visitor's or the running caption's) goes to the models; waits: another visitor is first."""
+
+    k: ClassVar[str] = "start"
+    id: str
+    who: Who
+    question: str
+    start_s: float
+    end_s: float
+    drafter: str
+    waits: bool
+
+
+@dataclass(frozen=True)
+class WordsDrafted:
+    """Guesses that nobody has checked yet."""
+
+    k: ClassVar[str] = "drafted"
+    id: str
+    round: int
+    words: list[Word]
+
+
+@dataclass(frozen=True)
+class RoundJudged:
+    """The verdicts of one round, in the order of the sentence; replaces the guesses of the same round."""
+
+    k: ClassVar[str] = "judged"
+    id: str
+    round: int
+    words: list[Word]
+    work: list[Work]
+    accepted: int
+    drafted: int
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Running counts of one answer. acceptance_rate: design.md §5; words are tokens."""
+
+    k: ClassVar[str] = "numbers"
+    id: str
+    acceptance_rate: float | None
+    words_per_check: float | None
+    words_per_s: float | None
+    first_guess_s: float | None
+    first_word_s: float | None
+    words: int
+    checks: int
+
+
+@dataclass(frozen=True)
+class AnswerDone:
+    """An answer is complete, was stopped, or failed (error says why in one sentence)."""
+
+    k: ClassVar[str] = "done"
+    id: str
+    text: str
+    stopped: str
+    lossless: bool = True
+    rule: str = ""
+    drafter: str = ""
+    total_s: float = 0.0
+    cos_adapter: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A finished caption for the line under the views and for the scrubber."""
+
+    k: ClassVar[str] = "mark"
+    end_s: float
+    text: str
+
+
+Message: TypeAlias = (Hello | SourceLoading | SourceOpened | SourceFailed | Histogram | Playing | AnswerStarted
+                      | WordsDrafted | RoundJudged | Numbers | AnswerDone | Marked)
+
+
+@cache
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _plain(value: Any) -> Any:
+    """Wire form of a value: dataclasses become dicts, floats are rounded and never NaN."""
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, (Word, Work)):
+        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
+    return value
+
+
+def to_wire(message: Message) -> dict[str, Any]:
+    """One message as a dict: "k" names its type."""
+    return {"k": message.k} | {name: _plain(getattr(message, name)) for name in _names(type(message))}
+
+
+def encode(messages: Iterable[Message]) -> str:
+    """Several messages as the text of one WebSocket message."""
+    return json.dumps([to_wire(message) for message in messages], ensure_ascii=False, allow_nan=False)
+
+
+def picture_message(kind: int, at_us: int, image: bytes) -> bytes:
+    """One picture as a binary message: kind u8, time u32 in ms since the start of the recording, image file."""
+    return struct.pack("<BI", kind, max(0, at_us // 1000) & 0xFFFFFFFF) + image
+
+
+PALETTES = ("dark", "light", "orange-blue", "grey")
+_LIMITS: dict[str, tuple[float, float]] = {
+    "ack": (EVENT_PICTURE, RGB_PICTURE), "seek": (0.0, 1e9), "skip": (-3600.0, 3600.0), "step": (-1, 1),
+    "speed": (0.1, 4.0), "accumulation": (5, 200)}
+_SWITCHES = {"play", "pause", "toggle"}
+_BOOLEANS = {"captions", "hidden"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the page wants: play, pause, toggle, seek, skip, step, speed, accumulation, palette, captions,
+    hidden, ack."""
+
+    kind: str
+    value: Any = None
+
+
+def parse_command(text: str) -> Command | None:
+    """A checked command from the page; None for anything else, which the caller ignores."""
+    try:
+        data = json.loads(text)
+        kind, value = data["k"], data.get("v")
+        if kind in _SWITCHES:
+            return Command(kind)
+        if kind in _BOOLEANS and isinstance(value, bool):
+            return Command(kind, value)
+        if kind == "palette" and value in PALETTES:
+            return Command(kind, value)
+        low, high = _LIMITS[kind]
+        number = float(value)
+        return Command(kind, min(high, max(low, number))) if math.isfinite(number) else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

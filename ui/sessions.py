@@ -1,0 +1,288 @@
+"""Who is here: one Session per browser tab, with its own player, its own narrator and its own view settings.
+
+    session = sessions.create(request.session_hash)
+    session.open("Bundled story", uri)          # raises InputError and keeps the last good source
+    sessions.by_token(token)                    # the live channel finds it; unguessable
+    sessions.drop(request.session_hash)         # the tab was closed: player freed, answer cancelled
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from typing import Protocol
+
+from streams.types import InputError, SourceInfo
+from ui.board import Board
+from ui.narrator import Narrator, Turnstile
+from ui.protocol import (
+    VERSION,
+    Command,
+    Hello,
+    Histogram,
+    Message,
+    Playing,
+    SourceFailed,
+    SourceLoading,
+    SourceOpened,
+)
+from ui.services import Services
+from ui.sharing import Shelf, Watched
+
+STEP_US = 33_333
+HISTOGRAM_BINS = 160
+UNSEEN_S = 120.0
+"""A session whose page has not been connected for so long is dropped."""
+
+EVENTS_ORIGIN = {"camera": "camera", "simulated": "simulated from video", "rendered": "rendered scene"}
+FRAMES_ORIGIN = {"camera": "camera", "video": "video", "rendered": "rendered scene",
+                 "reconstructed": "reconstructed from events"}
+
+log = logging.getLogger(__name__)
+
+
+class Outbox(Protocol):
+    """Where a session's messages go while a page is connected."""
+
+    def put(self, messages: list[Message]) -> None:
+        """Send soon; callable from any thread."""
+
+    def end(self, replaced: bool) -> None:
+        """Close: another connection took over, or the session is over."""
+
+
+class Session:
+    """One visitor. palette, accumulation_ms: how the event view is drawn."""
+
+    def __init__(self, services: Services, turnstile: Turnstile, shelf: Shelf) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self.palette, self.accumulation_ms = "dark", 33
+        self.player: Watched | None = None
+        self.source_name: str | None = None
+        self.chat: list[dict[str, str]] = []
+        self.seen_s = time.monotonic()
+        self.narrator = Narrator(services.converse(), self.publish, turnstile)
+        self._services, self._shelf = services, shelf
+        self._board, self._outbox = Board(), None
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._closed = False
+
+    # messages
+
+    def publish(self, messages: list[Message]) -> None:
+        """Tell the page, now or when it connects."""
+        with self._lock:
+            for message in messages:
+                self._board.add(message)
+            if self._outbox is not None:
+                self._outbox.put(messages)
+
+    def attach(self, outbox: Outbox) -> None:
+        """A page connected: tell it everything so far, then everything new; an older connection ends."""
+        with self._lock:
+            if self._outbox is not None:
+                self._outbox.end(replaced=True)
+            self._outbox = outbox
+            hello = Hello(VERSION, self._services.models, self._services.cos_adapter, self.narrator.captions,
+                          self.accumulation_ms, self.palette)
+            outbox.put([hello, *self._board.messages()])
+        self.narrator.watched = True
+
+    def detach(self, outbox: Outbox) -> None:
+        """The page is gone, perhaps only for a moment."""
+        with self._lock:
+            if self._outbox is outbox:
+                self._outbox = None
+                self.narrator.watched = False
+                self.seen_s = time.monotonic()
+
+    @property
+    def connected(self) -> bool:
+        """True while a page is connected."""
+        return self._outbox is not None
+
+    # source
+
+    def open(self, name: str, uri: str) -> None:
+        """Open a source and switch to it. Raises InputError and keeps the last good one when that fails."""
+        with self._opening:
+            self.publish([SourceLoading(name)])
+            try:
+                player = self._shelf.take(self._services.open_player(uri))
+            except InputError as error:
+                self.publish([SourceFailed(name, str(error), self.source_name)])
+                raise
+            except Exception as error:
+                log.exception("opening %s failed", uri)
+                reason = "it could not be opened because of an error in the program; its log says more"
+                self.publish([SourceFailed(name, reason, self.source_name)])
+                raise InputError(reason) from error
+            with self._lock:
+                gone, old = self._closed, self.player
+                if not gone:
+                    self.player, self.source_name = player, name
+            if gone:
+                player.close()
+                return
+            self.narrator.use(player)
+            self.publish([_opened(name, player)])
+            player.play()
+        if old is not None:
+            old.close()
+        if not player.info.live:
+            threading.Thread(target=self._measure, args=(player,), name="histogram", daemon=True).start()
+
+    def _measure(self, player: Watched) -> None:
+        """Compute the event rate over the recording once, for the scrubber."""
+        try:
+            rates = player.rate_histogram(HISTOGRAM_BINS)
+        except Exception:
+            log.info("no event-rate histogram for %s", player.info.name, exc_info=True)
+            return
+        highest = max(1.0, float(rates.max(initial=0.0)))
+        if self.player is player:
+            self.publish([Histogram([round(float(rate) / highest, 3) for rate in rates])])
+
+    def playing(self) -> Playing | None:
+        """Where the player is now; None without a source."""
+        player = self.player
+        if player is None:
+            return None
+        state = player.state()
+        at_us = state.position_us
+        return Playing((at_us - state.start_us) / 1e6, _seconds(state.duration_us), state.playing, state.speed,
+                       state.live, state.ended, state.loading, state.error, state.damage,
+                       round(state.event_rate_hz), state.n_dropped, state.n_rejected,
+                       self.narrator.unread(at_us), self.narrator.captions)
+
+    # commands
+
+    def obey(self, command: Command) -> None:
+        """Do what the page wants; may block for the time of a seek."""
+        if command.kind == "palette":
+            self.palette = command.value
+        elif command.kind == "accumulation":
+            self.accumulation_ms = int(command.value)
+        elif command.kind == "captions":
+            self.narrator.switch_captions(command.value)
+        elif command.kind == "hidden":
+            self.narrator.watched = not command.value
+            self.narrator.jumped()
+        elif self.player is not None:
+            try:
+                self._steer(self.player, command)
+            except InputError as error:
+                log.info("%s: %s", command, error)
+
+    def _steer(self, player: Watched, command: Command) -> None:
+        state = player.state()
+        kind = command.kind
+        if kind == "toggle":
+            kind = "pause" if state.playing else "play"
+        if kind == "pause":
+            player.pause()
+        elif kind == "play":
+            player.play()
+        elif kind == "speed":
+            player.speed = command.value
+        elif kind == "step":
+            player.step(int(command.value) * STEP_US)
+        elif kind in ("seek", "skip"):
+            origin_us = state.position_us if kind == "skip" else state.start_us
+            player.seek(origin_us + round(command.value * 1e6))
+            self.narrator.jumped()
+
+    def close(self) -> None:
+        """Free the player and cancel the answer; safe to call twice."""
+        with self._lock:
+            self._closed = True
+            outbox, self._outbox = self._outbox, None
+            player, self.player = self.player, None
+        self.narrator.close()
+        if outbox is not None:
+            outbox.end(replaced=False)
+        if player is not None:
+            player.close()
+
+
+def _seconds(us: int | None) -> float | None:
+    return None if us is None else us / 1e6
+
+
+def _opened(name: str, player: Watched) -> SourceOpened:
+    info: SourceInfo = player.info
+    return SourceOpened(name, info.sensor, info.live, _seconds(player.state().duration_us),
+                        EVENTS_ORIGIN.get(info.events_origin or ""), FRAMES_ORIGIN.get(info.frames_origin or ""),
+                        str(info.event_resolution) if info.event_resolution else None,
+                        str(info.frame_resolution) if info.frame_resolution else None)
+
+
+class Sessions:
+    """All visitors, found by token (live channel) or by Gradio's session hash (events of the page)."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._turnstile, self._shelf = Turnstile(), Shelf()
+        self._lock = threading.Lock()
+        self._by_hash: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_hash)
+
+    def create(self, session_hash: str) -> Session:
+        """A session for a page that has just loaded; it begins to open the first source."""
+        self.sweep()
+        session = Session(self._services, self._turnstile, self._shelf)
+        with self._lock:
+            old = self._by_hash.pop(session_hash, None)
+            self._by_hash[session_hash] = session
+        if old is not None:
+            old.close()
+        threading.Thread(target=self._begin, args=(session,), name="open", daemon=True).start()
+        return session
+
+    def _begin(self, session: Session) -> None:
+        uri = self._services.first_uri
+        names = {uri: name for name, uri in self._services.recordings.items()}
+        try:
+            session.open(names.get(uri, uri), uri)
+        except InputError as error:
+            log.warning("the first source %s did not open: %s", uri, error)
+
+    def by_hash(self, session_hash: str | None) -> Session | None:
+        """The session of a Gradio event."""
+        return self._by_hash.get(session_hash or "")
+
+    def by_token(self, token: str) -> Session | None:
+        """The session of a live connection; the comparison takes equally long for every wrong token."""
+        with self._lock:
+            known = list(self._by_hash.values())
+        return next((s for s in known if secrets.compare_digest(s.token.encode(), token.encode())), None)
+
+    def tokens(self) -> list[str]:
+        """Tokens of everybody who is here."""
+        with self._lock:
+            return [session.token for session in self._by_hash.values()]
+
+    def drop(self, session_hash: str | None) -> None:
+        """The tab was closed."""
+        with self._lock:
+            session = self._by_hash.pop(session_hash or "", None)
+        if session is not None:
+            session.close()
+
+    def sweep(self) -> None:
+        """Drop sessions whose page has not been seen for a while."""
+        late = time.monotonic() - UNSEEN_S
+        with self._lock:
+            gone = [key for key, session in self._by_hash.items() if not session.connected and session.seen_s < late]
+        for key in gone:
+            self.drop(key)
+
+    def close(self) -> None:
+        """The program ends."""
+        for key in list(self._by_hash):
+            self.drop(key)

@@ -1,0 +1,62 @@
+// The answers on the page: the newest caption and the newest question, and which of the two is shown.
+// Reduces start / drafted / judged / numbers / done; tells the parts "shown" (another answer, draw everything),
+// "round" (one round changed), "counted" and "ended".
+pf.answers = (() => {
+  'use strict';
+  const known = {caption: null, question: null};
+  let whose = 'caption', next = null, held = false, asked = null;
+
+  const shown = () => known[whose];
+  const find = id => [next, known.question, known.caption].find(answer => answer?.id === id);
+  const said = answer => answer.rounds.size > 0 || Boolean(answer.done?.error);
+
+  /** A caption takes the panel with its first word, not before, and never while somebody points at the old one. */
+  function promote() {
+    if (!next || !said(next)) return;
+    if (held) return pf.emit('kept');
+    known.caption = next;
+    next = null;
+    if (whose === 'caption') pf.emit('shown');
+  }
+
+  function show(who) {
+    if (who === whose || (who === 'question' && !known.question)) return;
+    whose = who;
+    pf.emit('shown');
+  }
+
+  pf.on('source', () => { next = known.caption = null; if (whose === 'caption') pf.emit('shown'); });
+  pf.on('hello', () => { next = known.caption = known.question = null; pf.emit('shown'); });   // the rest follows
+  pf.on('start', message => {
+    const answer = {...message, rounds: new Map(), work: [], numbers: null, done: null};
+    if (message.who === 'question') {
+      known.question = answer;
+      if (message.id !== asked) { asked = message.id; whose = 'question'; }
+      pf.emit('shown');
+    } else {
+      next = answer;
+      if (!known.caption || !said(known.caption)) { known.caption = answer; next = null; pf.emit('shown'); }
+    }
+  });
+  function tell(kind, message, change) {
+    const answer = find(message.id);
+    if (!answer) return;
+    change(answer);
+    if (answer === next) promote();
+    else if (answer === shown()) pf.emit(kind, message);
+  }
+  pf.on('drafted', m => tell('round', m, answer => answer.rounds.set(m.round, m)));
+  pf.on('judged', m => tell('round', m, answer => { answer.rounds.set(m.round, m); answer.work.push(...m.work); }));
+  pf.on('numbers', m => tell('counted', m, answer => { answer.numbers = m; }));
+  pf.on('done', m => tell('ended', m, answer => {
+    answer.done = m;
+    for (const [number, round] of answer.rounds) if (round.k === 'drafted') answer.rounds.delete(number);
+  }));
+
+  return {
+    shown, show, whose: () => whose, has: who => known[who] !== null,
+    /** Keep the shown caption while somebody looks at its words. */
+    hold(on) { held = on; if (!on) promote(); },
+    held: () => held && next !== null && said(next),
+  };
+})();

@@ -1,0 +1,80 @@
+// The page's side of /live: one socket, reconnecting, plus what every part needs (times, colours, canvases).
+// A text message is a JSON array of {k: type, ...}; a binary one is [u8 kind][u32le ms][image file].
+window.pf = (() => {
+  'use strict';
+  const VERSION = 1, UNKNOWN = 4401, REPLACED = 4409;
+  const listeners = {};
+  let socket = null, token = null, retry = 0, timer = 0, owed = [];
+
+  const on = (kind, listener) => (listeners[kind] ??= []).push(listener);
+  const emit = (kind, message) => (listeners[kind] || []).forEach(listener => listener(message));
+  const send = (k, v) => { if (socket?.readyState === 1) socket.send(JSON.stringify({k, v})); };
+
+  function open(newToken) {
+    if (newToken === token && socket?.readyState < 2) return;
+    token = newToken;
+    clearTimeout(timer);
+    if (socket) { socket.onclose = null; socket.close(); }
+    const scheme = location.protocol === 'https:' ? 'wss://' : 'ws://';
+    socket = new WebSocket(`${scheme}${location.host}/live?token=${encodeURIComponent(token)}`);
+    socket.binaryType = 'arraybuffer';
+    socket.onopen = () => { retry = 0; owed = []; emit('conn', 'open'); if (document.hidden) send('hidden', true); };
+    socket.onclose = event => {
+      if (event.code === UNKNOWN) return emit('conn', 'gone');
+      if (event.code === REPLACED) return emit('conn', 'replaced');
+      emit('conn', 'lost');
+      timer = setTimeout(() => open(token), Math.min(8000, 500 * 2 ** retry++));
+    };
+    socket.onmessage = event => typeof event.data === 'string' ? read(event.data) : picture(event.data);
+  }
+
+  function read(text) {
+    for (const message of JSON.parse(text)) {
+      if (message.k === 'hello' && message.version !== VERSION) return location.reload();
+      emit(message.k, message);
+    }
+  }
+
+  async function picture(data) {
+    const kind = new Uint8Array(data, 0, 1)[0], at = new DataView(data).getUint32(1, true) / 1000;
+    try {
+      const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 5)]));
+      emit('picture', {kind, at, bitmap});
+      bitmap.close();
+    } finally {
+      if (document.hidden) owed.push(kind); else send('ack', kind);   // a hidden tab asks for no more pictures
+    }
+  }
+
+  document.addEventListener('visibilitychange', () => {
+    send('hidden', document.hidden);
+    if (!document.hidden) { owed.forEach(kind => send('ack', kind)); owed = []; }
+  });
+
+  const root = () => document.querySelector('.gradio-container') || document.body;
+  return {
+    on, emit, send, open,
+    /** 75.26 -> "1:15.3" */
+    clock(seconds) {
+      const tenths = Math.max(0, Math.round(seconds * 10)), minutes = Math.floor(tenths / 600);
+      return `${minutes}:${((tenths - minutes * 600) / 10).toFixed(1).padStart(4, '0')}`;
+    },
+    /** Value of one of our CSS colour variables. */
+    colour: name => getComputedStyle(root()).getPropertyValue(name).trim(),
+    /** Match a canvas to its size on screen; returns [context, width, height] in CSS pixels. */
+    fit(canvas) {
+      const {width, height} = canvas.getBoundingClientRect(), ratio = devicePixelRatio || 1;
+      const w = Math.round(width * ratio), h = Math.round(height * ratio);
+      if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+      const context = canvas.getContext('2d');
+      context.setTransform(ratio, 0, 0, ratio, 0, 0);
+      context.clearRect(0, 0, width, height);
+      return [context, width, height];
+    },
+    /** Call `draw` once per animation frame at most, however often it is asked for. */
+    lazily(draw) {
+      let asked = false;
+      return () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; draw(); }); } };
+    },
+  };
+})();
