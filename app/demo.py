@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import webbrowser
+from collections import defaultdict
 from collections.abc import Callable
 
 from app import terminal
@@ -17,6 +18,9 @@ from streams.player import Player
 from streams.sources import open_source
 from streams.types import InputError, Window
 from ui.services import Answer, AskSettings, Services
+
+TURN_POLL_S = 0.1
+"""How often a waiting visitor looks whether he still wants his answer."""
 
 
 def run(uri: str | None, host: str, port: int, browser: bool, device: str) -> None:
@@ -55,9 +59,14 @@ def conversations(models: Models) -> Callable[[], Answer]:
         captioner = Captioner(models)
 
         def answer(window: Window, question: str, settings: AskSettings, cancel: threading.Event) -> Records:
-            with turn:
+            while not turn.acquire(timeout=TURN_POLL_S):
+                if cancel.is_set():
+                    return
+            try:
                 yield from captioner.ask(window, question, settings.drafter, settings.temperature, settings.seed,
                                          cancel=cancel)
+            finally:
+                turn.release()
 
         return answer
 
@@ -68,18 +77,17 @@ class Players:
     """Opens a player per visitor for files; visitors of a live source share one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._live: dict[str, Player] = {}
+        self._opening: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def open(self, uri: str) -> Player:
         """A started player. Raises InputError when the source cannot be opened."""
-        with self._lock:
+        with self._opening[uri]:
             shared = self._live.get(uri)
-            if shared is not None and shared.state().error is None:
+            if shared is not None and not shared.closed and shared.state().error is None:
                 return shared
             source = open_source(uri)
-            player = Player(source, loop=not source.info.live)
-            player.start()
+            player = Player(source, loop=not source.info.live).start()
             player.play()
             if source.info.live:
                 self._live[uri] = player

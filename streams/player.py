@@ -96,6 +96,11 @@ class Player:
         if self._thread is not None:
             self._thread.join(5.0)
 
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
+
     def play(self) -> None:
         """Let the playhead run; from the start when the recording has ended. Live: follow the newest data."""
         with self._changed:

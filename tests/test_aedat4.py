@@ -284,7 +284,8 @@ def test_the_parent_stays_clean(large, tmp_path):
     data = large[0].read_bytes()
     (tmp_path / "cut.aedat4").write_bytes(data[: len(data) // 2])
     program = (
-        "import sys; from streams.sources.aedat4 import open_source; from streams.summary import summarize; print(summarize(open_source(sys.argv[1])).n_events);"
+        "import sys; from streams.sources.aedat4 import open_source; from streams.summary import summarize;"
+        "print(summarize(open_source(sys.argv[1])).n_events);"
         "assert not {'dv_processing', 'aedat', 'torch'} & set(sys.modules)"
     )
     root = Path(__file__).resolve().parents[1]

@@ -16,6 +16,7 @@ from toy_services import MARKUP, SLOW, TREE, said, toy_services
 
 import ui
 from ui.render import PALETTE_COLOURS
+from ui.services import Services
 from ui.sessions import Session
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -45,11 +46,12 @@ def chromium(driver: playwright.Playwright) -> str:
 class Running:
     """A server in a thread."""
 
+    services: Services
     server: uvicorn.Server = field(init=False)
     thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
-        self.app = ui.build_app(toy_services(pace=0.3))
+        self.app = ui.build_app(self.services)
         self.server = ui.make_server(self.app, port=0)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
@@ -100,7 +102,7 @@ def browser() -> Iterator[playwright.Browser]:
 
 @pytest.fixture(scope="module")
 def running(browser: playwright.Browser) -> Iterator[Running]:
-    server = Running()
+    server = Running(toy_services(pace=0.3))
     yield server
     server.end()
 

@@ -42,9 +42,16 @@ def test_command_runs(command: list[str], tmp_path: Path, monkeypatch: pytest.Mo
 def test_files_and_pictures_exist() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
         assert (ROOT / target).exists(), target
-    tree = TEXT.split("```text")[1].split("```")[0] if "```text" in TEXT else ""
-    named = re.findall(r"^([a-z_]+/[A-Za-z_./]*|[a-z_.A-Z]+)\s{2,}", tree, re.M)
-    assert named
+    folder = ""
+    named = []
+    for line in TEXT.split("```text")[1].split("```")[0].strip().splitlines():
+        names = re.match(r"\s*((?:[\w.]+/? )*[\w.]+/?)\s{1,}", line).group(1).split()  # type: ignore[union-attr]
+        if not line.startswith(" "):
+            folder, names = names[0], names[:1]
+            named.append(folder)
+        else:
+            named += [folder + name for name in names if name.endswith((".py", "/"))]
+    assert len(named) > 30
     for name in named:
         assert (ROOT / name).exists(), name
 

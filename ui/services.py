@@ -29,8 +29,8 @@ class AskSettings:
 
 Answer: TypeAlias = Callable[[Window, str, AskSettings, threading.Event], Records]
 """answer(window, question, settings, cancel): Drafted and Cycle records while the answer is made, a Caption at the
-end; stops early when cancel is set (the Caption then covers what was said). Raises InputError. One answer runs at a
-time in the whole program; a further call waits."""
+end; stops early when cancel is set (the Caption then covers what was said; there is none when nothing began). Raises
+InputError. One answer runs at a time in the whole program; a further call waits."""
 
 
 @dataclass(frozen=True)

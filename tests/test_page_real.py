@@ -1,0 +1,69 @@
+"""The demo as shipped: bundled recording, bundled pair, real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from test_page_browser import COLOURS, FLAGS, Running, Visit, chromium, palette, visit
+
+from app.compose import bundled_recording, load
+from app.demo import services
+from pipeline.captioner import Captioner
+from pipeline.inputs import WINDOW_US
+from pipeline.types import Caption
+from streams.sources import open_source
+from streams.windows import window_at
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+pytestmark = pytest.mark.browser
+
+DETAIL = "Describe the scene in detail."
+
+
+@pytest.fixture(scope="module")
+def page_of_demo() -> Iterator[Visit]:
+    running = Running(services(load("cpu"), str(bundled_recording()), "Bundled story"))
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium(driver), args=FLAGS)
+        yield visit(browser, running)
+        browser.close()
+    running.end()
+
+
+def test_the_bundled_recording_is_described_and_a_question_answered(page_of_demo: Visit) -> None:
+    page = page_of_demo.page
+    expect(page.locator(".stage .said")).to_contain_text("street", timeout=60_000)
+    canvas = ".view[data-kind='1'] canvas"
+    page.wait_for_function(f"() => ({COLOURS})(\"{canvas}\").length === 3")
+    assert set(page.evaluate(COLOURS, canvas)) == palette("dark")
+
+    page.locator("h1").click()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    slider = page.get_by_role("slider", name="Position in the recording")
+    slider.focus()
+    slider.press("Home")
+    page.wait_for_function("document.querySelector('.view').dataset.painted === '0'")
+    slider.press("PageUp")
+    page.wait_for_function("document.querySelector('.view').dataset.painted === '10'")
+
+    page_of_demo.ask(DETAIL)
+    expect(page.locator(".words .who")).to_have_text("Answer to your question")
+    expect(page.locator("#chat")).to_contain_text("This is a street scene")
+    expect(page.locator("#stop")).to_be_hidden()
+    assert page_of_demo.chat().strip() == page_of_demo.kept().strip() == plain_answer(10_000_000)
+    assert page.locator(".words .box .tk.accepted").count() > 5
+    assert page.locator(".words .box .tk.rejected").count() >= 1
+    assert page.locator(".words .box .tk.recovered").count() >= 1
+    assert page_of_demo.faults == []
+
+
+def plain_answer(end_us: int) -> str:
+    """What the RGB VLM says without any guessing about the second before end_us."""
+    with open_source(str(bundled_recording())) as source:
+        window = window_at(source, (source.info.start_us or 0) + end_us, WINDOW_US)
+    *_, caption = Captioner(load("cpu")).ask(window, DETAIL, drafter="none")
+    assert isinstance(caption, Caption)
+    return caption.text
