@@ -69,12 +69,13 @@ def _window(source: Source, at_s: float | None) -> Window:
         if at_s is not None:
             raise InputError("--at needs a recording, this is a live source; leave it out to ask about now")
         return next(iter(windows(source, WINDOW_US, WINDOW_US)))
-    if info.start_us is None or info.duration_us is None:
-        raise InputError(f"the length of {info.name} is not known; replay it instead")
-    if at_s is not None and not 0 <= at_s <= info.duration_us / 1e6:
-        raise InputError(f"--at {at_s} is outside the recording; use 0 to {info.duration_us / 1e6:.3f} seconds")
-    end_us = info.start_us + (info.duration_us if at_s is None else round(at_s * 1e6))
-    return window_at(source, end_us, WINDOW_US)
+    if info.start_us is None:
+        raise InputError(f"the start of {info.name} is not known; replay it instead")
+    # an endless source is asked about its first second
+    length_us = WINDOW_US if info.duration_us is None else info.duration_us
+    if at_s is not None and (at_s < 0 or (info.duration_us is not None and at_s > length_us / 1e6)):
+        raise InputError(f"--at {at_s} is outside the recording; use 0 to {length_us / 1e6:.3f} seconds")
+    return window_at(source, info.start_us + (length_us if at_s is None else round(at_s * 1e6)), WINDOW_US)
 
 
 def _answer(captioner: Captioner, window: Window, question: str, source: Source, options: AnswerOptions) -> None:

@@ -70,14 +70,14 @@ def bench(count: int, names: str, as_json: bool, device: str) -> None:
     show_progress("clips", compare(models, chosen, list(clips(count)), result))
     line = result.to_json()
     for length, rows in line["by_length"].items():
-        table = Table("drafter", "tokens per check", "accepted", "identical", "speed-up [95 %]", "tokens/s",
-                      "first guess", "first word", title=f"{length} answers, {count} clips")
+        table = Table("drafter", "per check", "accepted", "identical", "speed-up, 95 %", "tokens/s",
+                      "1st guess", "1st word", title=f"{length} answers, {count} clips")
         for name, row in rows.items():
             rate = "–" if row["acceptance_rate"] is None else f"{row['acceptance_rate']:.0%}"
             guess = "–" if row["first_draft_s"] is None else f"{row['first_draft_s'] * 1e3:.0f} ms"
             low, high = row["speedup_ci"]
             table.add_row(name, f"{row['tau']:.2f}", rate, f"{row['identity']:.0%}",
-                          f"{row['speedup']:.2f} [{low:.2f}, {high:.2f}]", f"{row['tokens_per_s']:.0f}", guess,
+                          f"{row['speedup']:.2f} ({low:.2f}–{high:.2f})", f"{row['tokens_per_s']:.0f}", guess,
                           f"{row['first_token_s'] * 1e3:.0f} ms")
         (terminal.people if as_json else terminal.page).print(table)
     if as_json:

@@ -11,10 +11,13 @@ from rich.text import Text
 
 from pipeline.types import Caption, Cycle
 
-people = Console(stderr=True, highlight=False, soft_wrap=True)
+WIDE = 130
+"""Columns where the output is no terminal."""
+
+people = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else WIDE)
 """Progress and remarks."""
 
-page = Console(highlight=False, soft_wrap=True)
+page = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 """Results, when no JSON is asked for."""
 
 STYLES = {"accepted": "green underline", "recovered": "bold magenta", "bonus": "bold blue", "plain": "default",

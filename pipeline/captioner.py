@@ -48,8 +48,9 @@ class Captioner:
         if not question.strip():
             raise InputError("the question is empty; ask for example \"What is happening?\"")
         if not window.frames:
-            raise InputError(f"there is no frame between {window.start_us} and {window.end_us} µs for the RGB model to "
-                             "read; choose another moment")
+            start_s, end_s = ((t_us - window.clock_start_us) / 1e6 for t_us in (window.start_us, window.end_us))
+            raise InputError(f"there is no frame between {start_s:.2f} and {end_s:.2f} s for the RGB model to read; "
+                             "choose another moment")
         guesser, rule = self.drafter(drafter), rule_for(temperature, seed)
         tally = _Tally()
         for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,

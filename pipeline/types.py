@@ -252,9 +252,11 @@ class Drafter(Protocol):
     """Guesses what the verifier will say next.
 
     start() begins an answer, propose() returns at most `budget` nodes, observe() reports what became of them.
+    parameters: number of weights that the guessing costs.
     """
 
     name: str
+    parameters: int
 
     def start(self, window: Window, prompt: str, rule: Rule) -> None:
         """Begin an answer; must not need the verifier."""

@@ -123,6 +123,13 @@ def test_simulate_writes_a_recording_that_says_so(tmp_path: Path) -> None:
     assert lines(call("ask", str(out), QUESTION, "--json"))[-1]["events_origin"] == "simulated"
 
 
+def test_an_endless_source_can_be_asked_about() -> None:
+    for at_s, start_us in (("2.5", 1_500_000), ("1", 0)):
+        caption = lines(call("ask", "synthetic://3", QUESTION, "--at", at_s, "--json"))[-1]
+        assert caption["start_us"] == start_us
+    assert lines(call("ask", "synthetic://3", QUESTION, "--json"))[-1]["start_us"] == 0
+
+
 def test_a_video_can_be_asked_about(tmp_path: Path) -> None:
     caption = lines(call("ask", str(write_video(tmp_path / "a.mp4")), QUESTION, "--json"))[-1]
     assert (caption["events_origin"], caption["frames_origin"]) == ("simulated", "video")

@@ -293,7 +293,7 @@ def test_an_upload_that_is_no_recording_is_refused(opened: Visit, tmp_path: Path
 
 
 def test_phone_width_server_end_and_leaving(browser: playwright.Browser) -> None:
-    running = Running()
+    running = Running(toy_services(pace=0.3))
     opened = visit(browser, running, 390, 844)
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

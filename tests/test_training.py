@@ -72,7 +72,7 @@ def test_any_text_can_be_encoded() -> None:
 
 
 def fall(parts: list[dict[str, torch.Tensor]], first: int = 3) -> bool:
-    totals = [float(sum(p.values())) for p in parts]
+    totals = [sum(value.item() for value in p.values()) for p in parts]
     return sum(totals[-first:]) < 0.8 * sum(totals[:first])
 
 

@@ -68,6 +68,7 @@ class TreeDrafter:
     """Random trees over a known continuation: `right` is the chance that a node carries the true next token."""
 
     name = "tree"
+    parameters = 0
 
     def __init__(self, truth: list[int], right: float, seed: int, wide: bool = True) -> None:
         self._truth, self._right, self._wide = truth, right, wide

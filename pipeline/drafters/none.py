@@ -18,6 +18,7 @@ class NoneDrafter:
     """Proposes nothing."""
 
     name = "none"
+    parameters = 0
 
     def start(self, window: Window, prompt: str, rule: Rule) -> None:
         """Nothing to do."""

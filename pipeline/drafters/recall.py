@@ -30,6 +30,7 @@ class RecallDrafter:
     """Continues the most recent place where the same words were said."""
 
     name = "recall"
+    parameters = 0
 
     def __init__(self, models: Models) -> None:
         self._tokenizer = models.tokenizer

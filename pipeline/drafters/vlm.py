@@ -28,8 +28,10 @@ class VlmDrafter:
     name = "vlm"
 
     def __init__(self, models: Models) -> None:
+        assert models.event is not None
         self._models = models
         self._known = 0
+        self.parameters = models.event.parameters
 
     def start(self, window: Window, prompt: str, rule: Rule) -> None:
         """Read the events and the prompt."""
