@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from app import terminal
-from app.compose import interactive, load, quiet_libraries
+from app.compose import ModelOptions, interactive, load, quiet_libraries
 from pipeline.captioner import Captioner
 from pipeline.inputs import WINDOW_US
 from pipeline.types import Caption, Cycle
@@ -26,7 +26,7 @@ class AnswerOptions:
     temperature: float
     seed: int
     as_json: bool
-    device: str
+    models: ModelOptions
 
     def keywords(self) -> dict[str, Any]:
         """What Captioner.ask takes."""
@@ -58,7 +58,7 @@ def _typed() -> str:
 
 def _captioner(options: AnswerOptions) -> Captioner:
     with terminal.people.status("loading the models"):
-        captioner = Captioner(load(options.device))
+        captioner = Captioner(load(options.models))
     captioner.drafter(options.drafter)
     return captioner
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-RECORDING_HELP = "a recording (AEDAT4), a video file, or synthetic://SEED"
-
+if TYPE_CHECKING:
+    from app.compose import ModelOptions
 
 class Commands(click.Group):
     """Turns refused input into one sentence and exit code 2, anything unforeseen into exit code 1."""
@@ -44,10 +45,23 @@ class Commands(click.Group):
             sys.exit(1)
 
 
-def device_option(command: Callable[..., None]) -> Callable[..., None]:
-    """--device, on everything that runs a model."""
-    return click.option("--device", default="auto", show_default=True,
-                        help="auto (a GPU when there is one), cpu or cuda:N")(command)
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """--device, --model and --drafter-model, on everything that runs a model; given on as one ModelOptions."""
+    @wraps(command)
+    def with_models(device: str, model: str, drafter_model: str, **others: Any) -> None:
+        from app.compose import ModelOptions
+
+        command(models=ModelOptions(device, model, drafter_model), **others)
+
+    for option in (
+            click.option("--drafter-model", default="mini", show_default=True, metavar="NAME[:FOLDER]",
+                         help="the event VLM that guesses"),
+            click.option("--model", default="mini", show_default=True, metavar="NAME[:FOLDER]",
+                         help="the RGB VLM that checks"),
+            click.option("--device", default="auto", show_default=True,
+                         help="auto (a GPU when there is one), cpu or cuda:N")):
+        with_models = option(with_models)
+    return with_models
 
 
 def answer_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,7 +73,7 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--drafter", default="vlm", show_default=True, metavar="NAME[:VARIANT]",
                          help="who guesses: vlm (event model), recall (memory), none")):
         command = option(command)
-    return device_option(command)
+    return model_options(command)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,12 +88,12 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=7860, show_default=True)
 @click.option("--no-browser", is_flag=True, help="do not open a browser")
-@device_option
-def demo(source: str | None, host: str, port: int, no_browser: bool, device: str) -> None:
+@model_options
+def demo(source: str | None, host: str, port: int, no_browser: bool, models: ModelOptions) -> None:
     """Open the web page on a recording or a camera."""
     from app.demo import run
 
-    run(source, host, port, not no_browser, device)
+    run(source, host, port, not no_browser, models)
 
 
 @main.command()
@@ -89,11 +103,11 @@ def demo(source: str | None, host: str, port: int, no_browser: bool, device: str
               help="ask about the second before this time; default: the end of the recording")
 @answer_options
 def ask(recording: str, question: str | None, at_s: float | None, drafter: str, temperature: float, seed: int,
-        as_json: bool, device: str) -> None:
+        as_json: bool, models: ModelOptions) -> None:
     """Answer a QUESTION about a RECORDING; without a question, ask at a prompt."""
     from app.answering import AnswerOptions, ask
 
-    ask(recording, question, at_s, AnswerOptions(drafter, temperature, seed, as_json, device))
+    ask(recording, question, at_s, AnswerOptions(drafter, temperature, seed, as_json, models))
 
 
 @main.command()
@@ -106,11 +120,11 @@ def ask(recording: str, question: str | None, at_s: float | None, drafter: str, 
 @click.option("--question", default="What is happening?", show_default=True)
 @answer_options
 def replay(recording: str, start_s: float, stride_s: float, speed: float | None, question: str, drafter: str,
-           temperature: float, seed: int, as_json: bool, device: str) -> None:
+           temperature: float, seed: int, as_json: bool, models: ModelOptions) -> None:
     """Caption a RECORDING window after window."""
     from app.answering import AnswerOptions, replay
 
-    replay(recording, start_s, stride_s, speed, question, AnswerOptions(drafter, temperature, seed, as_json, device))
+    replay(recording, start_s, stride_s, speed, question, AnswerOptions(drafter, temperature, seed, as_json, models))
 
 
 @main.command()
@@ -152,24 +166,22 @@ def train(what: str, out: Path, smoke: bool, jobs: int) -> None:
 @click.argument("what", type=click.Choice(["mini"]))
 @click.option("--scenes", default=500, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="first scene; training draws only seeds from 1000000 on")
-@click.option("--weights", type=click.Path(path_type=Path), default=None,
-              help="folder of a trained pair; default: the bundled one")
 @click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
-@device_option
-def evaluate(what: str, scenes: int, seed: int, weights: Path | None, as_json: bool, device: str) -> None:
+@model_options
+def evaluate(what: str, scenes: int, seed: int, as_json: bool, models: ModelOptions) -> None:
     """Measure the bundled pair on scenes that training never draws."""
     from app.measuring import eval_mini
 
-    eval_mini(scenes, seed, weights, as_json, device)
+    eval_mini(scenes, seed, as_json, models)
 
 
 @main.command()
 @click.option("--clips", default=20, show_default=True, help="unseen scenes to describe")
 @click.option("--drafters", default="all", show_default=True, help="comma-separated names, or all")
 @click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
-@device_option
-def bench(clips: int, drafters: str, as_json: bool, device: str) -> None:
+@model_options
+def bench(clips: int, drafters: str, as_json: bool, models: ModelOptions) -> None:
     """Compare drafters with plain decoding: identity, acceptance, wall-clock."""
     from app.measuring import bench
 
-    bench(clips, drafters, as_json, device)
+    bench(clips, drafters, as_json, models)

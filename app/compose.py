@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,17 +34,26 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def load(device_name: str, weights: Path | None = None) -> Models:
-    """The models on a device."""
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which models, and where: device `auto`, `cpu` or `cuda:N`; the others NAME[:FOLDER]."""
+
+    device: str = "auto"
+    model: str = "mini"
+    drafter_model: str = "mini"
+
+
+def load(options: ModelOptions) -> Models:
+    """The models on their device."""
     import torch
 
     from pipeline.models import load_models
 
-    device = choose_device(device_name)
+    device = choose_device(options.device)
     if device.type == "cpu":
         # measured: below 15 M weights a second thread costs more in barriers than it saves
         torch.set_num_threads(1)
-    return load_models(device, weights)
+    return load_models(device, options.model, options.drafter_model)
 
 
 def bundled_recording() -> Path:

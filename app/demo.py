@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from app import terminal
-from app.compose import bundled_recording, load, quiet_libraries
+from app.compose import ModelOptions, bundled_recording, load, quiet_libraries
 from pipeline import drafters
 from pipeline.captioner import Captioner
 from pipeline.models import Models
@@ -23,7 +23,7 @@ TURN_POLL_S = 0.1
 """How often a waiting visitor looks whether he still wants his answer."""
 
 
-def run(uri: str | None, host: str, port: int, browser: bool, device: str) -> None:
+def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptions) -> None:
     """Serve the page until Ctrl-C."""
     quiet_libraries()
     _require_free_port(host, port)
@@ -33,7 +33,7 @@ def run(uri: str | None, host: str, port: int, browser: bool, device: str) -> No
     with terminal.people.status("loading the page and the models"):
         from ui import build_app, serve
 
-        app = build_app(services(load(device), first, name))
+        app = build_app(services(load(models), first, name))
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     terminal.people.print(f"Parafovea is at {address} (Ctrl-C ends)")
     if browser:

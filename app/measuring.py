@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from app import terminal
-from app.compose import load
+from app.compose import ModelOptions, load
 from streams.types import InputError
 
 
@@ -38,12 +38,12 @@ def provenance() -> dict[str, Any]:
             "torch": torch.__version__}
 
 
-def eval_mini(scenes: int, seed: int, weights: Path | None, as_json: bool, device: str) -> None:
+def eval_mini(scenes: int, seed: int, as_json: bool, options: ModelOptions) -> None:
     """Ask both sides of the pair about unseen scenes."""
     from pipeline.evaluation import EvalTable, evaluate
     from pipeline.training.questions import KINDS
 
-    models, result = load(device, weights), EvalTable()
+    models, result = load(options), EvalTable()
     show_progress("scenes", evaluate(models, scenes, seed, result))
     line = result.to_json()
     table = Table("question", "asked", "RGB VLM", "event VLM", "event, no colour", "blind guess",
@@ -56,14 +56,14 @@ def eval_mini(scenes: int, seed: int, weights: Path | None, as_json: bool, devic
         terminal.print_json(line | provenance())
 
 
-def bench(count: int, names: str, as_json: bool, device: str) -> None:
+def bench(count: int, names: str, as_json: bool, options: ModelOptions) -> None:
     """Describe unseen scenes with every drafter."""
     from pipeline import drafters
     from pipeline.measure import BenchTable, clips, compare
 
     if count < 1:
         raise InputError(f"--clips must be at least 1, got {count}")
-    models, result = load(device), BenchTable()
+    models, result = load(options), BenchTable()
     chosen = drafters.names() if names == "all" else [name.strip() for name in names.split(",")]
     for name in chosen:
         drafters.create(name, models)

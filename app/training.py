@@ -40,7 +40,8 @@ def train_mini(folder: Path, smoke: bool, jobs: int) -> None:
             _train_both(folder, smoke, show)
         for progress in train_adapter(sizes.adapter_scenes, folder):
             show("adapter", progress)
-    terminal.people.print(f"the pair is in {folder}; measure it with: parafovea eval mini --weights {folder}")
+    terminal.people.print(f"the pair is in {folder}; measure it with: parafovea eval mini --model mini:{folder} "
+                          f"--drafter-model mini:{folder}")
 
 
 class _Display:

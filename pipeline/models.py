@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
+from pipeline import vlms
 from pipeline.adapters import BottleneckAdapter, load_adapter
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
-from streams.types import Window
+from streams.types import InputError, Window
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""The bundled checkpoints."""
 
 
 class OpensSessions(Protocol):
@@ -22,6 +28,7 @@ class OpensSessions(Protocol):
 
     name: str
     hidden_size: int
+    tokenizer: Tokenizer
 
     def open(self, window: Window, prompt: str) -> DecoderSession:
         """Begin an answer."""
@@ -53,11 +60,37 @@ def _size(parameters: int) -> str:
     return f"{parameters / 1e6:.1f} M"
 
 
-def load_models(device: torch.device, folder: Path | None = None) -> Models:
-    """Load the bundled pair, or one that `parafovea train mini` left in a folder."""
-    from pipeline.vlms import mini
+DEFAULT_MODEL = "mini"
 
-    rgb, event = mini.load("rgb", folder, device), mini.load("event", folder, device)
-    directory = (folder or mini.WEIGHTS) / "adapter-L1"
-    adapter = load_adapter(directory, device) if (directory / "model.safetensors").exists() else None
-    return Models(rgb, event, adapter, rgb.tokenizer)
+
+def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model: str = DEFAULT_MODEL) -> Models:
+    """Load a verifier and an event VLM by NAME[:FOLDER]; a name is a module of pipeline.vlms.
+
+    Raises InputError for a name or folder that does not exist and for two different vocabularies.
+    """
+    rgb, event = _load(model, "rgb", device), _load(drafter_model, "event", device)
+    if rgb.tokenizer.vocabulary != event.tokenizer.vocabulary:
+        raise InputError(f"{model} and {drafter_model} have different vocabularies, so one cannot guess for the other; "
+                         "use two models that were trained together")
+    return Models(rgb, event, _adapter_between(rgb, event, drafter_model, device), rgb.tokenizer)
+
+
+def _load(spec: str, side: str, device: torch.device) -> OpensSessions:
+    name, _, folder = spec.partition(":")
+    known = sorted(module.name for module in pkgutil.iter_modules(vlms.__path__))
+    if name not in known:
+        raise InputError(f"unknown model {spec!r}; use NAME[:FOLDER] with one of {', '.join(known)}")
+    module = importlib.import_module(f"pipeline.vlms.{name}")
+    vlm: OpensSessions = module.load(side, Path(folder) if folder else None, device)
+    return vlm
+
+
+def _adapter_between(rgb: OpensSessions, event: OpensSessions, spec: str,
+                     device: torch.device) -> BottleneckAdapter | None:
+    """The adapter beside the event VLM, when there is one and it fits both."""
+    folder = spec.partition(":")[2]
+    directory = (Path(folder) if folder else WEIGHTS) / "adapter-L1"
+    if not (directory / "model.safetensors").exists():
+        return None
+    adapter = load_adapter(directory, device)
+    return adapter if adapter.sizes[:2] == (event.hidden_size, rgb.hidden_size) else None

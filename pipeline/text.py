@@ -22,7 +22,8 @@ class Tokenizer:
     def __init__(self, path: Path) -> None:
         self._inner = tokenizers.Tokenizer.from_file(str(path))
         self.size = self._inner.get_vocab_size()
-        vocabulary = self._inner.get_vocab()
+        self.vocabulary: dict[str, int] = self._inner.get_vocab()
+        vocabulary = self.vocabulary
         self.specials: dict[str, int] = {name: vocabulary[name] for name in SPECIALS}
         self.eos = self.specials[EOS]
         to_byte = {char: byte for byte, char in _byte_alphabet().items()}

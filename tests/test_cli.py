@@ -149,6 +149,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "drafter": (["ask", STORY, QUESTION, "--drafter", "oracle"], "choose one of none, recall, vlm"),
         "device": (["ask", STORY, QUESTION, "--device", "tpu"], "use auto, cpu or cuda:N"),
         "gpu": (["ask", STORY, QUESTION, "--device", "cuda:99"], "use --device cpu"),
+        "model": (["ask", STORY, QUESTION, "--model", "gpt"], "with one of mini"),
+        "weights": (["ask", STORY, QUESTION, "--model", f"mini:{folder}"], "no checkpoint in"),
         "at": (["ask", STORY, QUESTION, "--at", "900"], "outside the recording"),
         "question": (["ask", STORY, "   "], "question is empty"),
         "temperature": (["ask", STORY, QUESTION, "--temperature", "-3"], "temperature -3.0 is not allowed"),
@@ -165,8 +167,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
     }
 
 
-BAD = ("missing", "text", "empty", "folder", "video", "scheme", "drafter", "device", "gpu", "at", "question",
-       "temperature", "seed", "stride", "endless", "suffix", "threshold", "novideo", "scenes", "clips", "camera",
+BAD = ("model", "weights", "missing", "text", "empty", "folder", "video", "scheme", "drafter", "device", "gpu", "at",
+       "question", "temperature", "seed", "stride", "endless", "suffix", "threshold", "novideo", "scenes", "clips", "camera",
        "jobs")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from test_page_browser import COLOURS, FLAGS, Running, Visit, chromium, palette, visit
 
-from app.compose import bundled_recording, load
+from app.compose import ModelOptions, bundled_recording, load
 from app.demo import services
 from pipeline.captioner import Captioner
 from pipeline.inputs import WINDOW_US
@@ -24,7 +24,7 @@ DETAIL = "Describe the scene in detail."
 
 @pytest.fixture(scope="module")
 def page_of_demo() -> Iterator[Visit]:
-    running = Running(services(load("cpu"), str(bundled_recording()), "Bundled story"))
+    running = Running(services(load(ModelOptions("cpu")), str(bundled_recording()), "Bundled story"))
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium(driver), args=FLAGS)
         yield visit(browser, running)
@@ -64,6 +64,6 @@ def plain_answer(end_us: int) -> str:
     """What the RGB VLM says without any guessing about the second before end_us."""
     with open_source(str(bundled_recording())) as source:
         window = window_at(source, (source.info.start_us or 0) + end_us, WINDOW_US)
-    *_, caption = Captioner(load("cpu")).ask(window, DETAIL, drafter="none")
+    *_, caption = Captioner(load(ModelOptions("cpu"))).ask(window, DETAIL, drafter="none")
     assert isinstance(caption, Caption)
     return caption.text

@@ -41,7 +41,7 @@ class ToyVLM:
     """A random decoder whose view of a window is one embedding; temperature of its words is set by `scale`."""
 
     def __init__(self, seed: int, size: int = 32) -> None:
-        self.name, self.hidden_size = f"toy-{seed}", size
+        self.name, self.hidden_size, self.tokenizer = f"toy-{seed}", size, tokenizer()
         self.decoder = random_decoder(seed, size)
         self.parameters = sum(p.numel() for p in self.decoder.parameters())
 

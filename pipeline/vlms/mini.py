@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pipeline.inputs import event_input, rgb_input
 from pipeline.mini import MiniModel, load_mini
+from pipeline.models import WEIGHTS
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
 from streams.types import InputError, Window
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
 CAPACITY = 512
 """Rows of a session's cache: visual tokens, prompt and answer."""
 
