@@ -168,8 +168,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
 
 
 BAD = ("model", "weights", "missing", "text", "empty", "folder", "video", "scheme", "drafter", "device", "gpu", "at",
-       "question", "temperature", "seed", "stride", "endless", "suffix", "threshold", "novideo", "scenes", "clips", "camera",
-       "jobs")
+       "question", "temperature", "seed", "stride", "endless", "suffix", "threshold", "novideo", "scenes", "clips",
+       "camera", "jobs")
 
 
 @pytest.mark.parametrize("case", BAD)
