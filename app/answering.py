@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from pipeline.inputs import WINDOW_US
 from pipeline.types import Caption, Cycle
 from streams.sources import open_source
 from streams.types import InputError, Source, Window
-from streams.windows import window_at, windows
+from streams.windows import LatestWindows, latest_windows, window_at, windows
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def _window(source: Source, at_s: float | None) -> Window:
     if info.live:
         if at_s is not None:
             raise InputError("--at needs a recording, this is a live source; leave it out to ask about now")
-        return next(iter(windows(source, WINDOW_US, WINDOW_US)))
+        return next(iter(latest_windows(source, WINDOW_US)))
     if info.start_us is None:
         raise InputError(f"the start of {info.name} is not known; replay it instead")
     # an endless source is asked about its first second
@@ -79,7 +81,16 @@ def _window(source: Source, at_s: float | None) -> Window:
 
 
 def _answer(captioner: Captioner, window: Window, question: str, source: Source, options: AnswerOptions) -> None:
-    line = Text()
+    caption = _say(captioner, window, question, source, options, Text())
+    terminal.people.print(terminal.summary(caption), style="dim")
+    _note_origins(caption)
+    if source.losses.damage:
+        terminal.people.print(f"parafovea: {source.losses.damage}", style="yellow")
+
+
+def _say(captioner: Captioner, window: Window, question: str, source: Source, options: AnswerOptions,
+         line: Text) -> Caption:
+    """Answer and print, as JSON lines or as one line of coloured words after what `line` already holds."""
     for record in captioner.ask(window, question, **options.keywords()):
         if isinstance(record, Cycle):
             line.append_text(terminal.words(record))
@@ -87,14 +98,11 @@ def _answer(captioner: Captioner, window: Window, question: str, source: Source,
                 terminal.print_json(record.to_json())
         elif isinstance(record, Caption):
             caption = replace(record, damaged=source.losses.damage is not None)
-            if options.as_json:
-                terminal.print_json(caption.to_json())
-            else:
-                terminal.page.print(line)
-            terminal.people.print(terminal.summary(caption), style="dim")
-            _note_origins(caption)
-    if source.losses.damage:
-        terminal.people.print(f"parafovea: {source.losses.damage}", style="yellow")
+    if options.as_json:
+        terminal.print_json(caption.to_json())
+    else:
+        terminal.page.print(line)
+    return caption
 
 
 def _note_origins(caption: Caption) -> None:
@@ -109,46 +117,37 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
     if stride_s <= 0 or (speed is not None and speed <= 0):
         raise InputError(f"--stride and --speed must be positive, got {stride_s} and {speed}")
     with open_source(uri) as source:
+        stream = _stream(source, start_s, round(stride_s * 1e6))
         captioner = _captioner(options)
-        if start_s:
-            if source.info.start_us is None:
-                raise InputError("--start needs a recording with a known start; leave it out")
-            source.seek(source.info.start_us + round(start_s * 1e6))
         if not options.as_json and terminal.page.is_terminal:
             terminal.people.print(terminal.legend())
-        pace, captions = _Pace(speed), list[Caption]()
-        for window in windows(source, WINDOW_US, round(stride_s * 1e6)):
-            pace.wait(window)
-            captions += _caption_window(captioner, window, question, source, options)
+        captions: list[Caption] = []
+        # Ctrl-C ends a replay like the end of the recording: with its summary
+        with contextlib.suppress(KeyboardInterrupt):
+            for window in _paced(stream, speed):
+                clock = f"{(window.start_us - window.clock_start_us) / 1e6:7.2f} s "
+                if window.frames:
+                    captions.append(_say(captioner, window, question, source, options, Text(clock, "dim")))
+                else:
+                    terminal.people.print(clock + "no frame in this window for the RGB model to read", style="yellow")
+        if isinstance(stream, LatestWindows) and stream.n_skipped:
+            terminal.people.print(f"{stream.n_skipped} windows were not read: the model was slower than the camera",
+                                  style="yellow")
         _finish_replay(source, captions)
 
 
-def _caption_window(captioner: Captioner, window: Window, question: str, source: Source,
-                    options: AnswerOptions) -> list[Caption]:
-    """Caption one window; a window without frames is said and skipped."""
-    if not window.frames:
-        terminal.people.print(f"{_clock(window)} no frame in this window, nothing for the RGB model to read",
-                              style="yellow")
-        return []
-    line = Text(_clock(window) + " ", "dim")
-    done = []
-    for record in captioner.ask(window, question, **options.keywords()):
-        if isinstance(record, Cycle):
-            line.append_text(terminal.words(record))
-            if options.as_json:
-                terminal.print_json(record.to_json())
-        elif isinstance(record, Caption):
-            done.append(replace(record, damaged=source.losses.damage is not None))
-            if options.as_json:
-                terminal.print_json(done[-1].to_json())
-            else:
-                terminal.page.print(line)
-    return done
-
-
-def _clock(window: Window) -> str:
-    start_s = (window.start_us - window.clock_start_us) / 1e6
-    return f"{start_s:7.2f} s"
+def _stream(source: Source, start_s: float, stride_us: int) -> Iterator[Window]:
+    """All windows of a recording; of a live source always the newest."""
+    info = source.info
+    if info.live:
+        if start_s or stride_us != WINDOW_US:
+            raise InputError("--start and --stride need a recording, this is a live source; leave them out")
+        return latest_windows(source, WINDOW_US)
+    if start_s:
+        if info.start_us is None or start_s < 0 or (info.duration_us and start_s * 1e6 >= info.duration_us):
+            raise InputError(f"--start {start_s} is outside the recording of {(info.duration_us or 0) / 1e6:.3f} s")
+        source.seek(info.start_us + round(start_s * 1e6))
+    return windows(source, WINDOW_US, stride_us)
 
 
 def _finish_replay(source: Source, captions: list[Caption]) -> None:
@@ -165,17 +164,12 @@ def _finish_replay(source: Source, captions: list[Caption]) -> None:
                           f"{tokens / max(1e-9, sum(c.total_s for c in captions)):.0f} tokens/s", style="dim")
 
 
-class _Pace:
-    """Waits until a window's end is due by the recording's clock."""
-
-    def __init__(self, speed: float | None) -> None:
-        self._speed = speed
-        self._start: tuple[float, int] | None = None
-
-    def wait(self, window: Window) -> None:
-        if self._speed is None:
-            return
-        if self._start is None:
-            self._start = (time.monotonic(), window.start_us)
-        due = self._start[0] + (window.end_us - self._start[1]) / 1e6 / self._speed
-        time.sleep(max(0.0, due - time.monotonic()))
+def _paced(stream: Iterator[Window], speed: float | None) -> Iterator[Window]:
+    """The windows, each not before its end is due by the recording's clock; None = as fast as possible."""
+    start: tuple[float, int] | None = None
+    for window in stream:
+        if speed is not None:
+            start = start or (time.monotonic(), window.start_us)
+            due = start[0] + (window.end_us - start[1]) / 1e6 / speed
+            time.sleep(max(0.0, due - time.monotonic()))
+        yield window

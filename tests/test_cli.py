@@ -156,6 +156,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "temperature": (["ask", STORY, QUESTION, "--temperature", "-3"], "temperature -3.0 is not allowed"),
         "seed": (["ask", STORY, QUESTION, "--temperature", "1", "--seed", "-1"], "seed -1"),
         "stride": (["replay", STORY, "--stride", "0"], "must be positive"),
+        "start": (["replay", STORY, "--start", "90"], "outside the recording"),
         "endless": (["info", "synthetic://3"], "no end"),
         "suffix": (["simulate", str(folder / "v.mp4"), str(folder / "out.txt")], "must end in .aedat4"),
         "threshold": (["simulate", str(folder / "v.mp4"), str(folder / "o.aedat4"), "--threshold", "0"], "0.02 to 2"),
@@ -169,7 +170,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
 
 BAD = ("model", "weights", "missing", "text", "empty", "folder", "video", "scheme", "drafter", "device", "gpu", "at",
        "question", "temperature", "seed", "stride", "endless", "suffix", "threshold", "novideo", "scenes", "clips",
-       "camera", "jobs")
+       "camera", "jobs", "start")
 
 
 @pytest.mark.parametrize("case", BAD)
