@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from pipeline.acceptance import walk
 from pipeline.text import TextStream, Tokenizer
 from pipeline.types import (
+    Box,
     Cycle,
     Draft,
     Drafted,
@@ -99,7 +100,7 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             reading.result()
             scores = clock.timed("verify", partial(session.score, draft))
             verdict = walk(draft, scores, rule, len(answer.tokens))
-            emitted, used = answer.extend(draft, verdict)
+            emitted, used = answer.extend(draft, verdict, boxes_of(scores))
             session.commit(draft, verdict)
             drafter.observe(draft, scores, verdict)
             nodes = judged_nodes(draft, scores, verdict, used, tokenizer)
@@ -118,19 +119,23 @@ class _Answer:
         self.tokens: list[int] = []
         self.stopped = ""
 
-    def extend(self, draft: Draft, verdict: Verdict) -> tuple[list[Emitted], int]:
-        """Append the accepted path and the verifier's token; returns them as text and how many of the path count."""
-        line: list[tuple[int, Kind]] = [(draft.tokens[node], "accepted") for node in verdict.path]
-        line.append((verdict.token, verdict.kind))
+    def extend(self, draft: Draft, verdict: Verdict, boxes: list[Box | None]) -> tuple[list[Emitted], int]:
+        """Append the accepted path and the verifier's token; returns them as text and how many of the path count.
+
+        boxes: per row of the scores, what the next word is about.
+        """
+        line: list[tuple[int, Kind, int]] = [(draft.tokens[node], "accepted", draft.parents[node] + 1)
+                                             for node in verdict.path]
+        line.append((verdict.token, verdict.kind, verdict.path[-1] + 1 if verdict.path else 0))
         replaces = _replaced(draft, verdict, self._tokenizer)
         emitted: list[Emitted] = []
-        for token, kind in line:
+        for token, kind, row in line:
             self.tokens.append(token)
             text = "" if token == self._tokenizer.eos else self._text.push(token)
             self._check(token)
             if self.stopped:
                 text += self._text.flush()
-            emitted.append(Emitted(text, token, kind, replaces if kind == "recovered" else None))
+            emitted.append(Emitted(text, token, kind, replaces if kind == "recovered" else None, boxes[row]))
             if self.stopped:
                 break
         return emitted, min(len(emitted), len(verdict.path))
@@ -174,11 +179,20 @@ def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, toke
     cosines: list[float | None] = [None] * len(draft)
     if draft.hidden is not None:
         cosines = F.cosine_similarity(draft.hidden.float(), scores.hidden[rows, -1].float(), dim=-1).tolist()
+    boxes = boxes_of(scores)
     nodes = []
     for i, node in enumerate(pending_nodes(draft, tokenizer)):
         over = used < len(verdict.path) and node.depth > used
         reached = (node.parent == -1 or node.parent in accepted) and not over
         state = "accepted" if i in accepted else "rejected" if reached else "unreached"
         nodes.append(Node(node.text, node.token, node.parent, node.depth, node.origin, state,  # type: ignore[arg-type]
-                          cosines[i] if reached else None, node.p_draft, p_verify[i] if reached else None))
+                          cosines[i] if reached else None, node.p_draft, p_verify[i] if reached else None,
+                          boxes[node.parent + 1] if reached else None))
     return nodes
+
+
+def boxes_of(scores: Scores) -> list[Box | None]:
+    """Per row, the object that the next word is about, None where there is none."""
+    if scores.boxes is None:
+        return [None] * len(scores.logits)
+    return [None if box[0] != box[0] else tuple(box) for box in scores.boxes.tolist()]

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.decoder import Decoder, DecoderConfig, Layer, rotate
+from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, rotate
 from pipeline.text import Tokenizer
 from pipeline.vision import ATTRIBUTES, SCENE, SLOTS, SlotEncoder, Slots, VisionConfig
 
@@ -83,6 +83,29 @@ def pointing(decoder: Decoder, entering: Tensor, positions: Tensor, mask: Tensor
     key = rotate(F.linear(normed, weight[keys_at:keys_at + head]), cos, sin)
     scores = query @ key.transpose(1, 2) / head**0.5
     return scores.masked_fill(~mask[:, 0], float("-inf")).log_softmax(-1)
+
+
+POINTING_MASS = 0.8
+"""Attention on one slot above which a word is about its object."""
+
+
+def locate(decoder: Decoder, boxes: Tensor, entering: Tensor, positions: Tensor, mask: Tensor,
+           cache: KVCache) -> Tensor:
+    """Boxes [R, 4] of the objects that the next words are about, NaN for words about none.
+
+    boxes [SLOTS, 4] of the window; entering [R, D]: states entering the pointing layer; mask [R, S] bool.
+    """
+    index = pointing_layer(decoder.config.layers)
+    layer = decoder.layers[index]
+    assert isinstance(layer, Layer)
+    head = decoder.config.head_size
+    query = rotate(F.linear(layer.attention_norm(entering), layer.qkv.weight[:head]), decoder.cos[positions],
+                   decoder.sin[positions])
+    # the pass that gave these states has already written its own keys after the cursor
+    scores = query @ cache.keys[index, 0, 0, :mask.shape[1]].T / head**0.5
+    share, slot = scores.masked_fill(~mask, float("-inf")).softmax(-1)[:, :SLOTS].max(-1)
+    found = boxes[slot]
+    return torch.where((share > POINTING_MASS)[:, None], found, torch.full_like(found, float("nan")))
 
 
 def save_mini(model: MiniModel, tokenizer_file: Path, directory: Path, eos: int) -> None:

@@ -10,25 +10,32 @@ The last committed tokens wait as `pending` until the next pass feeds them toget
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from pipeline.decoder import FINAL, Decoder
+from pipeline.decoder import FINAL, Decoder, KVCache
 from pipeline.trees import attention_mask, positions
 from pipeline.types import Draft, Scores, Verdict
+
+Locate: TypeAlias = Callable[[Tensor, Tensor, Tensor, KVCache], Tensor]
+"""Boxes [R, 4] (NaN = about no object) from states [R, D], positions [R], mask [R, S] and the cache."""
 
 
 class DecoderSession:
     """One answer in the making: implements pipeline.types.Session for any prefix of embeddings."""
 
     def __init__(self, decoder: Decoder, read_prefix: Callable[[], Tensor], prompt: Sequence[int],
-                 capacity: int = 512, taps: Sequence[int] = (FINAL,)) -> None:
-        """read_prefix: gives the visual prefix [P, D], called once by prefill(). prompt: at least one token."""
+                 capacity: int = 512, taps: Sequence[int] = (FINAL,), locate: Locate | None = None) -> None:
+        """read_prefix: gives the visual prefix [P, D], called once by prefill(). prompt: at least one token.
+
+        locate: says from the states of the first tap which object each next word is about.
+        """
         if not prompt:
             raise ValueError("a prompt needs at least one token")
         self._decoder, self._read_prefix, self._prompt = decoder, read_prefix, list(prompt)
-        self._taps = tuple(taps)
+        self._taps, self._locate = tuple(taps), locate
         self._cache = decoder.new_cache(capacity)
         self._prefix_rows: int | None = None
         self._pending = [self._prompt[-1]]
@@ -65,7 +72,9 @@ class DecoderSession:
         states, tapped = self._decoder(self._decoder.embed(tokens)[None], where, mask, self._cache, self._taps)
         assert tapped is not None
         self._scored = draft
-        return Scores(self._decoder.head(states[0, pending - 1:]), tapped[0, pending - 1:])
+        boxes = None if self._locate is None else self._locate(tapped[0, pending - 1:, 0], where[0, pending - 1:],
+                                                               mask[0, 0, pending - 1:], self._cache)
+        return Scores(self._decoder.head(states[0, pending - 1:]), tapped[0, pending - 1:], boxes)
 
     def commit(self, draft: Draft, verdict: Verdict) -> None:
         """Keep the accepted path of the draft just scored and append the verdict's token."""

@@ -116,12 +116,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Emitted:
-    """One token of the answer; replaces: text of the rejected guess it stands for."""
+    """One token of the answer; replaces: text of the rejected guess it stands for; box: the object it is about."""
 
     text: str
     token: int
     kind: Kind
     replaces: str | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,7 @@ class Cycle:
 
     def to_json(self) -> dict[str, Any]:
         """The "cycle" line of design.md §8."""
-        drafted = [asdict(node) for node in self.nodes]
-        for item in drafted:
-            item["box"] = None if item["box"] is None else list(item["box"])
-        return {"type": "cycle", "round": self.round, "drafted": drafted,
+        return {"type": "cycle", "round": self.round, "drafted": [asdict(node) for node in self.nodes],
                 "emitted": [asdict(token) for token in self.emitted],
                 "draft_s": round(self.seconds("draft"), 6), "verify_s": round(self.seconds("verify"), 6),
                 "spans": [asdict(span) for span in self.spans]}

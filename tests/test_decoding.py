@@ -219,6 +219,30 @@ def test_cos_sim_is_given_up_to_the_first_rejected_node() -> None:
         assert (node.p_verify is None) == (node.verdict == "unreached")
 
 
+def test_the_object_of_a_word_is_the_one_of_the_row_that_predicts_it() -> None:
+    class Pointing(ScriptedSession):
+        def score(self, draft: Draft) -> Scores:
+            scores = super().score(draft)
+            places = [len(self.committed) + depth for depth in [0, *draft.depths()]]
+            boxes = [[place, 0, 1, 1] if place % 2 else [float("nan")] * 4 for place in places]
+            return replace(scores, boxes=torch.tensor(boxes, dtype=torch.float))
+
+    line = [*tokenizer().encode(" The red car drives slowly to the left"), tokenizer().eos]
+    for right in (0.5, 1.0):
+        drafter = TreeDrafter(line, right, 3)
+        cycles = [r for r in decode(Pointing(line), drafter, Greedy(), tokenizer(), toy_window(), QUESTION, Limits(60))
+                  if isinstance(r, Cycle)]
+        emitted = [token.box for cycle in cycles for token in cycle.emitted]
+        assert emitted == [(float(i), 0, 1, 1) if i % 2 else None for i in range(len(line))]
+        done = 0
+        for cycle in cycles:
+            for node in cycle.nodes:
+                place = done + node.depth - 1
+                wanted = (float(place), 0, 1, 1) if place % 2 and node.verdict != "unreached" else None
+                assert node.box == wanted
+            done += len(cycle.emitted)
+
+
 def test_every_cycle_was_announced_by_its_draft() -> None:
     _, records = run(drafters.create("vlm", toy_models()), Greedy())
     announced: dict[int, Drafted] = {}

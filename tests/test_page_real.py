@@ -57,7 +57,23 @@ def test_the_bundled_recording_is_described_and_a_question_answered(page_of_demo
     assert page.locator(".words .box .tk.accepted").count() > 5
     assert page.locator(".words .box .tk.rejected").count() >= 1
     assert page.locator(".words .box .tk.recovered").count() >= 1
+    outlines_the_object_of_a_word(page_of_demo)
     assert page_of_demo.faults == []
+
+
+def outlines_the_object_of_a_word(opened: Visit) -> None:
+    """Pointing at a word about the drone outlines it, near the top, in both views."""
+    page = opened.page
+    expect(page.locator(".stage .outline").first).to_be_hidden()
+    page.locator(".words .box .tk.accepted", has_text="drone").first.hover()
+    for kind in (1, 2):
+        view, frame = page.locator(f".view[data-kind='{kind}']"), page.locator(f".view[data-kind='{kind}'] .outline")
+        expect(frame).to_be_visible()
+        outer, inner = view.bounding_box(), frame.bounding_box()
+        assert (inner["y"] + inner["height"] / 2 - outer["y"]) / outer["height"] < 0.34
+        assert inner["width"] < 0.4 * outer["width"]
+    page.locator("h1").hover()
+    expect(page.locator(".stage .outline").first).to_be_hidden()
 
 
 def plain_answer(end_us: int) -> str:

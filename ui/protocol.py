@@ -18,6 +18,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from pipeline.types import Box
+
 VERSION = 1
 """Raised when a message changes its meaning; the page reloads itself on a mismatch."""
 
@@ -52,6 +54,7 @@ class Word:
     checked_s: float | None = None
     replaces: str | None = None
     replaced_by: str | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _guess(answer: str, round_: int, index: int, node: Node, main: bool, drafted
     """One drafted node as a word without its verdict's consequences."""
     parent = None if node.parent < 0 else f"{answer}.{round_}.{node.parent}"
     return Word(f"{answer}.{round_}.{index}", node.text, node.verdict, round_, main, node.depth, parent,
-                node.origin, node.cos_sim, node.p_draft, node.p_verify, drafted_s)
+                node.origin, node.cos_sim, node.p_draft, node.p_verify, drafted_s, box=node.box)
 
 
 def drafted_words(answer: str, drafted: Drafted) -> list[Word]:
@@ -88,7 +88,8 @@ def judged_words(answer: str, cycle: Cycle, drafted_s: float | None = None) -> l
         words.append(replace(guess, text=texts.get(i, node.text), checked_s=checked_s, replaced_by=replaced_by))
     for i, token in enumerate(said[len(path):] + own):
         words.append(Word(f"{answer}.{cycle.round}.v{i}", token.text, token.kind, cycle.round,
-                          depth=len(path) + 1, origin="verifier", checked_s=checked_s, replaces=token.replaces))
+                          depth=len(path) + 1, origin="verifier", checked_s=checked_s, replaces=token.replaces,
+                          box=token.box))
     return words
 
 

@@ -12,11 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pipeline.decoder import FINAL, KVCache
 from pipeline.inputs import event_input, rgb_input
-from pipeline.mini import MiniModel, load_mini
+from pipeline.mini import MiniModel, load_mini, locate
 from pipeline.models import WEIGHTS
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
+from pipeline.vision import Slots
 from streams.types import InputError, Window
 
 CAPACITY = 512
@@ -36,17 +38,28 @@ class MiniVLM:
 
     def open(self, window: Window, prompt: str) -> DecoderSession:
         """Begin an answer; pixels are read by Session.prefill(). Raises InputError for an endless question."""
-        tokens = self.tokenizer.prompt(prompt)
-        if len(tokens) > MAX_PROMPT:
-            raise InputError(f"the question has {len(tokens)} tokens, at most {MAX_PROMPT} are allowed; shorten it")
-        return DecoderSession(self.model.decoder, lambda: self.see(window), tokens, CAPACITY)
+        tokens_of_prompt = self.tokenizer.prompt(prompt)
+        if len(tokens_of_prompt) > MAX_PROMPT:
+            raise InputError(f"the question has {len(tokens_of_prompt)} tokens, at most {MAX_PROMPT} are allowed; "
+                             "shorten it")
+        decoder, seen = self.model.decoder, list[Tensor]()
+
+        def read_prefix() -> Tensor:
+            tokens, slots = self.see(window)
+            seen.append(torch.where(slots.found[0][:, None], slots.boxes[0], float("nan")))
+            return tokens[0]
+
+        def find(entering: Tensor, positions: Tensor, mask: Tensor, cache: KVCache) -> Tensor:
+            return locate(decoder, seen[0], entering, positions, mask, cache)
+
+        taps = (self.model.pointing_layer, FINAL)
+        return DecoderSession(decoder, read_prefix, tokens_of_prompt, CAPACITY, taps, find)
 
     @torch.inference_mode()
-    def see(self, window: Window) -> Tensor:
-        """Visual tokens [7, D] of a window."""
+    def see(self, window: Window) -> tuple[Tensor, Slots]:
+        """Visual tokens [1, 7, D] of a window and the objects behind them."""
         pixels = torch.from_numpy(rgb_input(window) if self.side == "rgb" else event_input(window))
-        tokens, _ = self.model.see(pixels[None].to(self.model.decoder.embed.weight.device))
-        return tokens[0]
+        return self.model.see(pixels[None].to(self.model.decoder.embed.weight.device))
 
     @property
     def parameters(self) -> int:

@@ -99,6 +99,25 @@ pf.stage = element => {
     q('.loss').textContent = lost.join(' · ');
   }
 
+  // The object that a word is about, where it stood in the middle of the second that was asked about. The event
+  // view shows it only where both views have one geometry.
+
+  function outline(word) {
+    for (const kind of [1, 2]) {
+      const frame = views[kind].querySelector('.outline'), canvas = views[kind].querySelector('canvas');
+      const box = kind === 2 || source?.event_size === source?.frame_size ? word?.box : null;
+      frame.hidden = !box;
+      if (!box) continue;
+      const scale = Math.min(canvas.clientWidth / canvas.width, canvas.clientHeight / canvas.height);
+      const width = canvas.width * scale, height = canvas.height * scale;
+      const left = (canvas.clientWidth - width) / 2, top = (canvas.clientHeight - height) / 2;
+      Object.assign(frame.style, {left: `${left + box[0] * width}px`, top: `${top + box[1] * height}px`,
+                                  width: `${(box[2] - box[0]) * width}px`, height: `${(box[3] - box[1]) * height}px`});
+    }
+  }
+  pf.on('point', outline);
+  for (const kind of ['unpoint', 'source', 'shown']) pf.on(kind, () => outline(null));
+
   // Captions
 
   pf.on('mark', message => {

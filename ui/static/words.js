@@ -168,7 +168,7 @@ pf.words = element => {
   box.addEventListener('focusout', event => { if (!box.contains(event.relatedTarget) && !box.matches(':hover')) release(); });
   box.addEventListener('pointerenter', () => pf.answers.hold(true));
   box.addEventListener('pointerleave', event => { if (event.pointerType === 'mouse' && !box.contains(document.activeElement)) release(); });
-  function release() { pf.answers.hold(false); heading(pf.answers.shown()); }
+  function release() { pf.answers.hold(false); heading(pf.answers.shown()); pf.emit('unpoint'); }
   box.addEventListener('keydown', event => {
     const by = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
     if (!by) return;
