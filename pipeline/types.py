@@ -72,7 +72,8 @@ class Scores:
 
     logits [N+1, V]: row 0 follows the last committed token, row i+1 follows node i.
     hidden [N+1, taps, D]: states of the tapped layers at the same rows.
-    boxes [N+1, 4] normalised x0 y0 x1 y1 of the object the next word is about, NaN where none; or None.
+    boxes [N+1, 4] normalised x0 y0 x1 y1 of the object the next word is about, at the end of the window, NaN where
+    none; or None.
     """
 
     logits: torch.Tensor

@@ -57,7 +57,7 @@ class Slots:
     """Objects found, from top to bottom, empty slots last.
 
     attributes [B, SLOTS, ATTRIBUTES] soft values, features [B, SLOTS, C], scene [B, SCENE] probabilities,
-    boxes [B, SLOTS, 4] normalised x0 y0 x1 y1, found [B, SLOTS] bool.
+    boxes [B, SLOTS, 4] normalised x0 y0 x1 y1 at mid-window, found [B, SLOTS] bool.
     """
 
     attributes: Tensor
@@ -65,6 +65,13 @@ class Slots:
     scene: Tensor
     boxes: Tensor
     found: Tensor
+
+
+def boxes_after(slots: Slots, after_s: float) -> Tensor:
+    """Where the objects are after_s seconds after mid-window, by their seen velocity: [B, SLOTS, 4] in 0..1."""
+    first = 1 + sum(GROUPS.values())
+    velocity = slots.attributes[..., first:first + 2]
+    return (slots.boxes + torch.cat([velocity, velocity], -1) * after_s).clamp(0, 1)
 
 
 class _Residual(nn.Module):

@@ -18,7 +18,7 @@ from pipeline.mini import MiniModel, load_mini, locate
 from pipeline.models import WEIGHTS
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
-from pipeline.vision import Slots
+from pipeline.vision import Slots, boxes_after
 from streams.types import InputError, Window
 
 CAPACITY = 512
@@ -46,7 +46,9 @@ class MiniVLM:
 
         def read_prefix() -> Tensor:
             tokens, slots = self.see(window)
-            seen.append(torch.where(slots.found[0][:, None], slots.boxes[0], float("nan")))
+            # the end of the window is what a person sees while asking
+            boxes = boxes_after(slots, window.duration_us / 2e6)
+            seen.append(torch.where(slots.found[0][:, None], boxes[0], float("nan")))
             return tokens[0]
 
         def find(entering: Tensor, positions: Tensor, mask: Tensor, cache: KVCache) -> Tensor:

@@ -99,8 +99,8 @@ pf.stage = element => {
     q('.loss').textContent = lost.join(' · ');
   }
 
-  // The object that a word is about, where it stood in the middle of the second that was asked about. The event
-  // view shows it only where both views have one geometry.
+  // The object that a word is about, where it stood at the end of the second that was asked about. The event view
+  // shows it only where both views have one geometry.
 
   function outline(word) {
     for (const kind of [1, 2]) {
