@@ -45,6 +45,11 @@ class Commands(click.Group):
             sys.exit(1)
 
 
+device_option = click.option("--device", default="auto", show_default=True,
+                             help="auto (a GPU when there is one), cpu or cuda:N")
+"""Where models run."""
+
+
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """--device, --model and --drafter-model, on everything that runs a model; given on as one ModelOptions."""
     @wraps(command)
@@ -58,8 +63,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
                          help="the event VLM that guesses"),
             click.option("--model", default="mini", show_default=True, metavar="NAME[:FOLDER]",
                          help="the RGB VLM that checks"),
-            click.option("--device", default="auto", show_default=True,
-                         help="auto (a GPU when there is one), cpu or cuda:N")):
+            device_option):
         with_models = option(with_models)
     return with_models
 
@@ -155,11 +159,12 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
               help="folder for checkpoints, curves and the finished pair; an interrupted training goes on there")
 @click.option("--smoke", is_flag=True, help="a minute-long run that only shows that everything works")
 @click.option("--jobs", default=2, show_default=True, help="2 = train both sides at the same time")
-def train(what: str, out: Path, smoke: bool, jobs: int) -> None:
+@device_option
+def train(what: str, out: Path, smoke: bool, jobs: int, device: str) -> None:
     """Train the bundled pair from nothing, on scenes that are rendered on the way."""
     from app.training import train_mini
 
-    train_mini(out, smoke, jobs)
+    train_mini(out, smoke, jobs, device)
 
 
 @main.command("eval")

@@ -12,13 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from app import terminal
+from app.compose import choose_device
 from streams.types import InputError
 
 SIDES = ("rgb", "event")
 
 
-def train_mini(folder: Path, smoke: bool, jobs: int) -> None:
-    """Train the pair into a folder; goes on where an interrupted run stopped."""
+def train_mini(folder: Path, smoke: bool, jobs: int, device_name: str) -> None:
+    """Train the pair into a folder; goes on where an interrupted run stopped. Scenes are always made on the CPU."""
     if jobs not in (1, 2):
         raise InputError(f"--jobs {jobs} is not allowed; use 1 or 2, one per side of the pair")
     import torch
@@ -26,6 +27,7 @@ def train_mini(folder: Path, smoke: bool, jobs: int) -> None:
     from pipeline.training.alignment import train_adapter
     from pipeline.training.mini import FULL, SMOKE, ensure_tokenizer, train_side
 
+    device = choose_device(device_name)
     torch.set_num_threads(1)
     sizes = SMOKE if smoke else FULL
     ensure_tokenizer(folder)
@@ -34,11 +36,11 @@ def train_mini(folder: Path, smoke: bool, jobs: int) -> None:
         show = _Display(bars)
         if jobs == 1:
             for side in SIDES:
-                for progress in train_side(side, sizes, folder):
+                for progress in train_side(side, sizes, folder, device):
                     show(side, progress)
         else:
-            _train_both(folder, smoke, show)
-        for progress in train_adapter(sizes.adapter_scenes, folder):
+            _train_both(folder, smoke, device, show)
+        for progress in train_adapter(sizes.adapter_scenes, folder, device):
             show("adapter", progress)
     terminal.people.print(f"the pair is in {folder}; measure it with: parafovea eval mini --model mini:{folder} "
                           f"--drafter-model mini:{folder}")
@@ -61,10 +63,11 @@ class _Display:
         self._bars.update(self._tasks[side], completed=progress.step, description=progress.stage + loss)
 
 
-def _train_both(folder: Path, smoke: bool, show: Callable[[str, Any], None]) -> None:
+def _train_both(folder: Path, smoke: bool, device: Any, show: Callable[[str, Any], None]) -> None:
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    workers = [context.Process(target=_work, args=(side, folder, smoke, results), daemon=True) for side in SIDES]
+    workers = [context.Process(target=_work, args=(side, folder, smoke, device, results), daemon=True)
+               for side in SIDES]
     for worker in workers:
         worker.start()
     for side, progress in _received(results, workers):
@@ -85,7 +88,7 @@ def _received(results: Any, workers: list[Any]) -> Iterator[tuple[str, Any]]:
                 return
 
 
-def _work(side: str, folder: Path, smoke: bool, results: Any) -> None:
+def _work(side: str, folder: Path, smoke: bool, device: Any, results: Any) -> None:
     import cv2
     import torch
 
@@ -93,5 +96,5 @@ def _work(side: str, folder: Path, smoke: bool, results: Any) -> None:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    for progress in train_side(side, SMOKE if smoke else FULL, folder):
+    for progress in train_side(side, SMOKE if smoke else FULL, folder, device):
         results.put((side, progress))

@@ -34,11 +34,11 @@ HELD_OUT = 0.1
 BOTTLENECK, STEPS, BATCH = 64, 1500, 256
 
 
-def collect_states(scenes: int, folder: Path) -> Iterator[Progress]:
+def collect_states(scenes: int, folder: Path, device: torch.device | None = None) -> Iterator[Progress]:
     """States of both VLMs along the RGB VLM's greedy answers; leaves folder/adapter-states.pt."""
     path = folder / "adapter-states.pt"
     done: list[dict[str, Tensor]] = torch.load(path, weights_only=True) if path.exists() else []
-    rgb, event = load("rgb", folder), load("event", folder)
+    rgb, event = load("rgb", folder, device), load("event", folder, device)
     for number in range(len(done), scenes):
         done.append(_states_of_scene(FIRST_SEED + number, rgb, event))
         if number + 1 == scenes or (number + 1) % 50 == 0:
@@ -57,7 +57,7 @@ def _states_of_scene(seed: int, rgb: MiniVLM, event: MiniVLM) -> dict[str, Tenso
         written, states = write(rgb.open(window, question), rgb.tokenizer.eos)
         targets.append(states)
         sources.append(read_along(event.open(window, question), written))
-    return {"event": torch.cat(sources), "rgb": torch.cat(targets)}
+    return {"event": torch.cat(sources).cpu(), "rgb": torch.cat(targets).cpu()}
 
 
 @torch.inference_mode()
@@ -80,9 +80,9 @@ def read_along(session: DecoderSession, tokens: list[int]) -> Tensor:
     return scores.hidden[:, -1].clone()
 
 
-def train_adapter(scenes: int, folder: Path) -> Iterator[Progress]:
+def train_adapter(scenes: int, folder: Path, device: torch.device | None = None) -> Iterator[Progress]:
     """Fit L1 on the collected states with MSE + (1 - cos) / 2; leaves folder/adapter-L1."""
-    yield from collect_states(scenes, folder)
+    yield from collect_states(scenes, folder, device)
     parts = torch.load(folder / "adapter-states.pt", weights_only=True)
     held_out = max(1, round(HELD_OUT * len(parts)))
     event, rgb = (torch.cat([p[name] for p in parts[held_out:]]) for name in ("event", "rgb"))

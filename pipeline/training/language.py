@@ -113,11 +113,11 @@ class LanguageSide(nn.Module):
         batch = pack.tokens.shape[0]
         visual = self.projector(slots)
         x = torch.cat([visual, self.decoder.embed(pack.tokens)], 1)
-        eye = torch.arange(VISUAL_TOKENS).expand(batch, -1)
+        eye = torch.arange(VISUAL_TOKENS, device=x.device).expand(batch, -1)
         positions = torch.cat([eye, pack.positions], 1)
         segment = torch.cat([torch.zeros_like(eye), torch.where(pack.segments > 0, pack.segments, -1)], 1)
         together = (segment[:, None, :] == 0) | (segment[:, :, None] == segment[:, None, :])
-        causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+        causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
         mask = (causal & together)[:, None]
         states, tapped = self.decoder(x, positions, mask, None, taps)
         return states, tapped, positions, mask

@@ -66,7 +66,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
     average = [p.detach().clone() for p in parameters] if schedule.ema else []
     first, spent_s, smooth = 0, 0.0, dict[str, float]()
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=parameters[0].device)
         model.load_state_dict(state["model"])
         if state["done"]:
             return

@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from pipeline.text import Tokenizer
 from pipeline.training.data import TRAIN_SEEDS, batch, event_example, rgb_example
 from pipeline.training.language import (
     LanguageSide,
+    Pack,
     choose_questions,
     language_losses,
     oracle_slots,
@@ -78,12 +80,15 @@ def decoder_config(modality: str, vocabulary: int, layers: int) -> DecoderConfig
 RGB_LAYERS, SHALLOW_LAYERS = 8, 2
 
 
-def train_side(modality: str, sizes: Sizes, folder: Path) -> Iterator[Progress]:
+CPU = torch.device("cpu")
+
+
+def train_side(modality: str, sizes: Sizes, folder: Path, device: torch.device = CPU) -> Iterator[Progress]:
     """All stages of one side; leaves folder/mini-MODALITY, a checkpoint directory."""
     ensure_tokenizer(folder)
-    yield from train_eye(modality, sizes, folder)
-    yield from cache_slots(modality, sizes, folder)
-    yield from train_language(modality, sizes, folder)
+    yield from train_eye(modality, sizes, folder, device)
+    yield from cache_slots(modality, sizes, folder, device)
+    yield from train_language(modality, sizes, folder, device)
     export(modality, folder)
 
 
@@ -95,14 +100,16 @@ def ensure_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer(path)
 
 
-def train_eye(modality: str, sizes: Sizes, folder: Path) -> Iterator[Progress]:
+def train_eye(modality: str, sizes: Sizes, folder: Path, device: torch.device = CPU) -> Iterator[Progress]:
     """Train one encoder on fresh scenes; leaves folder/MODALITY-eye.pt."""
     torch.manual_seed(0)
-    eye = SlotEncoder(vision_config(modality)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    eye = SlotEncoder(vision_config(modality)).to(device)
+    eye.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
         pixels, truths = batch(modality, step, EYE_BATCH)
-        return losses(eye(pixels), targets(truths), colour=modality == "rgb")
+        wanted = {name: value.to(device) for name, value in targets(truths).items()}
+        return losses(eye(pixels.to(device)), wanted, colour=modality == "rgb")
 
     steps = sizes.rgb_eye if modality == "rgb" else sizes.event_eye
     return train(f"{modality}-eye", eye, loss_of_step, Schedule(steps, 2e-3), folder)
@@ -111,25 +118,33 @@ def train_eye(modality: str, sizes: Sizes, folder: Path) -> Iterator[Progress]:
 def trained_eye(modality: str, folder: Path) -> SlotEncoder:
     """The encoder that train_eye left, ready for inference."""
     eye = SlotEncoder(vision_config(modality))
-    eye.load_state_dict(torch.load(folder / f"{modality}-eye.pt", weights_only=True)["model"])
+    eye.load_state_dict(torch.load(folder / f"{modality}-eye.pt", weights_only=True, map_location=CPU)["model"])
     return eye.eval().requires_grad_(False)
 
 
-def cache_slots(modality: str, sizes: Sizes, folder: Path) -> Iterator[Progress]:
+def cache_slots(modality: str, sizes: Sizes, folder: Path, device: torch.device = CPU) -> Iterator[Progress]:
     """Slots of the first `cached` training scenes as the eye sees them; leaves folder/MODALITY-slots.pt."""
     path = folder / f"{modality}-slots.pt"
     parts: list[dict[str, Tensor]] = torch.load(path, weights_only=True) if path.exists() else []
-    eye, example = trained_eye(modality, folder), rgb_example if modality == "rgb" else event_example
+    eye, example = trained_eye(modality, folder).to(device), rgb_example if modality == "rgb" else event_example
     for start in range(len(parts) * EYE_BATCH, sizes.cached, EYE_BATCH):
         pixels = np.stack([example(TRAIN_SEEDS + start + i)[0] for i in range(EYE_BATCH)])
         with torch.inference_mode():
-            slots = eye.slots(eye(torch.from_numpy(pixels)))
-        parts.append({name: value.clone() for name, value in vars(slots).items()})
+            slots = eye.slots(eye(torch.from_numpy(pixels).to(device)))
+        parts.append({name: value.cpu().clone() for name, value in vars(slots).items()})
         last = start + EYE_BATCH >= sizes.cached
         if last or len(parts) % 50 == 0:
             torch.save(parts, path.with_suffix(".tmp"))
             path.with_suffix(".tmp").replace(path)
         yield Progress(f"{modality}-slots", start + EYE_BATCH, sizes.cached, {}, 0.0)
+
+
+Record = TypeVar("Record", Slots, Pack)
+
+
+def moved(record: Record, device: torch.device) -> Record:
+    """A record of tensors on another device."""
+    return type(record)(**{name: value.to(device) for name, value in vars(record).items()})
 
 
 class SlotSource:
@@ -159,27 +174,28 @@ def truth_of(seed: int) -> Observation:
     return observe(random_scene(seed), 0.0, 1.0)
 
 
-def train_language(modality: str, sizes: Sizes, folder: Path) -> Iterator[Progress]:
+def train_language(modality: str, sizes: Sizes, folder: Path, device: torch.device = CPU) -> Iterator[Progress]:
     """Decoder and projector: perfect slots, then the eye's; for the RGB side then grown and trained deep."""
     rgb = modality == "rgb"
     yield from _language_stage(modality, "oracle", SHALLOW_LAYERS, None,
                                Schedule(sizes.oracle if rgb else sizes.event_oracle, 2e-3, 60, 0.3, 0.02, 1.0, 0.97),
-                               folder)
+                               folder, device)
     yield from _language_stage(modality, "real", SHALLOW_LAYERS, "oracle",
                                Schedule(sizes.real if rgb else sizes.event_real, 1e-3, 40, 0.3, 0.02, 1.0, 0.97),
-                               folder)
+                               folder, device)
     if rgb:
         yield from _language_stage(modality, "deep", RGB_LAYERS, "real",
-                                   Schedule(sizes.deep, 6e-4, 40, 0.3, 0.02, 1.0, 0.97), folder)
+                                   Schedule(sizes.deep, 6e-4, 40, 0.3, 0.02, 1.0, 0.97), folder, device)
 
 
 def _language_stage(modality: str, stage: str, layers: int, start_from: str | None, schedule: Schedule,
-                    folder: Path) -> Iterator[Progress]:
+                    folder: Path, device: torch.device = CPU) -> Iterator[Progress]:
     tokenizer = ensure_tokenizer(folder)
     torch.manual_seed(0)
     side = new_side(modality, tokenizer, layers)
     if start_from:
-        grow(side, torch.load(folder / f"{modality}-{start_from}.pt", weights_only=True)["model"])
+        grow(side, torch.load(folder / f"{modality}-{start_from}.pt", weights_only=True, map_location=CPU)["model"])
+    side.to(device)
     source = SlotSource(modality, folder)
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
@@ -188,7 +204,7 @@ def _language_stage(modality: str, stage: str, layers: int, start_from: str | No
         slots, truths = (source.perfect if perfect else source.seen)(rng, LANGUAGE_BATCH)
         captions = stage == "oracle" or step < 0.4 * schedule.steps
         pack = pack_questions(tokenizer, [choose_questions(truth, rng, captions) for truth in truths])
-        return language_losses(side, slots, pack)
+        return language_losses(side, moved(slots, device), moved(pack, device))
 
     return train(f"{modality}-{stage}", side, loss_of_step, schedule, folder)
 
@@ -231,7 +247,8 @@ def export(modality: str, folder: Path) -> None:
     config = decoder_config(modality, tokenizer.size, RGB_LAYERS if rgb else SHALLOW_LAYERS)
     model = MiniModel(config, vision_config(modality))
     model.eye.load_state_dict(trained_eye(modality, folder).state_dict())
-    state = torch.load(folder / f"{modality}-{'deep' if rgb else 'real'}.pt", weights_only=True)["model"]
+    last = folder / f"{modality}-{'deep' if rgb else 'real'}.pt"
+    state = torch.load(last, weights_only=True, map_location=CPU)["model"]
     for part in ("projector", "decoder"):
         getattr(model, part).load_state_dict(
             {name.removeprefix(part + "."): v for name, v in state.items() if name.startswith(part + ".")})
