@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import webbrowser
@@ -38,7 +39,8 @@ def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptio
     terminal.people.print(f"Parafovea is at {address} (Ctrl-C ends)")
     if browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    serve(app, host, port)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(app, host, port)
 
 
 def services(models: Models, first: str, first_name: str) -> Services:
