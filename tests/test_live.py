@@ -385,3 +385,13 @@ def test_a_start_that_becomes_known_late_counts_nothing() -> None:
     assert not clock.due(epoch_us + 500_000, epoch_us)
     assert clock.unread(epoch_us + 500_000) == 0
     assert clock.due(epoch_us + 1_000_000, epoch_us)
+
+
+def test_a_recording_shorter_than_a_second_is_captioned_towards_its_end():
+    clock = CaptionClock()
+    assert not clock.due(100_000, 0, duration_us=600_000)
+    assert clock.due(450_000, 0, duration_us=600_000)
+    clock.take(450_000)
+    assert not clock.due(500_000, 0, duration_us=600_000)
+    assert not clock.due(10_000, 0, duration_us=600_000)
+    assert clock.due(460_000, 0, duration_us=600_000)

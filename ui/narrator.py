@@ -39,18 +39,20 @@ class CaptionClock:
     def __init__(self) -> None:
         self._next_us: int | None = None
         self._start_us = 0
+        self._first_us = WINDOW_US
         self._unread = 0
 
     def restart(self, position_us: int, start_us: int) -> None:
         """Begin the grid here (a source was opened, somebody jumped): the first full second is due at once."""
-        self._next_us, self._start_us = max(position_us, start_us + WINDOW_US), start_us
+        self._next_us, self._start_us = max(position_us, start_us + self._first_us), start_us
 
     def forget(self) -> None:
         """A new source: nothing was missed yet."""
         self._next_us, self._unread = None, 0
 
-    def due(self, position_us: int, start_us: int) -> bool:
-        """True when a caption should begin now."""
+    def due(self, position_us: int, start_us: int, duration_us: int | None = None) -> bool:
+        """True when a caption should begin now; in a recording shorter than a second, towards its end."""
+        self._first_us = WINDOW_US if duration_us is None else min(WINDOW_US, duration_us * 3 // 4)
         elsewhere = start_us != self._start_us  # the start is known only when the first data has come
         if self._next_us is None or elsewhere or position_us < self._next_us - CAPTION_PERIOD_US:
             self.restart(position_us, start_us)
@@ -232,7 +234,8 @@ class Narrator:
             if not (self.captions and self.watched and self._player and self._player.info.frame_resolution):
                 return None
             state = self._player.state()
-            if not state.playing or not self._clock.due(state.position_us, state.start_us):
+            if not state.playing or not self._clock.due(state.position_us, state.start_us,
+                                                            state.duration_us):
                 return None
             self._clock.take(state.position_us)
             self._running = Asking("caption", CAPTION_QUESTION, self._player, state.position_us, self.settings)
