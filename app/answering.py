@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -53,7 +54,9 @@ def ask(uri: str, question: str | None, at_s: float | None, options: AnswerOptio
 
 def _typed() -> str:
     try:
-        return input("> ").strip()
+        # stdout belongs to the answers: with --json it may be a file
+        terminal.people.print("> ", end="")
+        return input().strip()
     except (EOFError, KeyboardInterrupt):
         return ""
 
@@ -70,12 +73,16 @@ def _window(source: Source, at_s: float | None) -> Window:
     if info.live:
         if at_s is not None:
             raise InputError("--at needs a recording, this is a live source; leave it out to ask about now")
-        return next(iter(latest_windows(source, WINDOW_US)))
+        newest = next(latest_windows(source, WINDOW_US), None)
+        if newest is None:
+            raise InputError(f"{info.name} ended before one second was seen; connect it again")
+        return newest
     if info.start_us is None:
         raise InputError(f"the start of {info.name} is not known; replay it instead")
     # an endless source is asked about its first second
     length_us = WINDOW_US if info.duration_us is None else info.duration_us
-    if at_s is not None and (at_s < 0 or (info.duration_us is not None and at_s > length_us / 1e6)):
+    longest_s = math.inf if info.duration_us is None else length_us / 1e6
+    if at_s is not None and not (math.isfinite(at_s) and 0 <= at_s <= longest_s):
         raise InputError(f"--at {at_s} is outside the recording; use 0 to {length_us / 1e6:.3f} seconds")
     return window_at(source, info.start_us + (length_us if at_s is None else round(at_s * 1e6)), WINDOW_US)
 
@@ -114,7 +121,7 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
            options: AnswerOptions) -> None:
     """Caption window after window, as fast as possible or paced by the recording's clock."""
     quiet_libraries()
-    if stride_s <= 0 or (speed is not None and speed <= 0):
+    if not 0 < stride_s < math.inf or (speed is not None and not 0 < speed < math.inf):
         raise InputError(f"--stride and --speed must be positive, got {stride_s} and {speed}")
     with open_source(uri) as source:
         stream = _stream(source, start_s, round(stride_s * 1e6))
@@ -143,11 +150,14 @@ def _stream(source: Source, start_s: float, stride_us: int) -> Iterator[Window]:
         if start_s or stride_us != WINDOW_US:
             raise InputError("--start and --stride need a recording, this is a live source; leave them out")
         return latest_windows(source, WINDOW_US)
-    if start_s:
-        if info.start_us is None or start_s < 0 or (info.duration_us and start_s * 1e6 >= info.duration_us):
-            raise InputError(f"--start {start_s} is outside the recording of {(info.duration_us or 0) / 1e6:.3f} s")
-        source.seek(info.start_us + round(start_s * 1e6))
-    return windows(source, WINDOW_US, stride_us)
+    if not start_s:
+        return windows(source, WINDOW_US, stride_us)
+    length_s = math.inf if info.duration_us is None else info.duration_us / 1e6
+    if info.start_us is None or not 0 <= start_s < length_s or not math.isfinite(start_s):
+        raise InputError(f"--start {start_s} is outside the recording of {length_s:.3f} s")
+    begin_us = info.start_us + round(start_s * 1e6)
+    source.seek(begin_us)
+    return windows(source, WINDOW_US, stride_us, begin_us)
 
 
 def _finish_replay(source: Source, captions: list[Caption]) -> None:

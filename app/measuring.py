@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -30,12 +31,25 @@ def provenance() -> dict[str, Any]:
     """What a number was measured on: machine, threads, commit, versions."""
     import torch
 
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True,
-                            text=True, check=False).stdout.strip()
-    return {"threads": torch.get_num_threads(), "commit": commit or version("parafovea"),
-            "machine": f"{platform.machine()} {platform.system()}", "python": platform.python_version(),
-            "torch": torch.__version__}
+    return {"threads": torch.get_num_threads(), "cores": len(os.sched_getaffinity(0)) if hasattr(
+                os, "sched_getaffinity") else os.cpu_count(),
+            "commit": _commit() or version("parafovea"), "machine": f"{platform.machine()} {platform.system()}",
+            "python": platform.python_version(), "torch": torch.__version__}
+
+
+def _commit() -> str:
+    """The commit of our own checkout; empty where there is no git or we lie inside somebody else's repository."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        top = _git(root, "rev-parse", "--show-toplevel")
+        return _git(root, "describe", "--always", "--dirty") if top and Path(top).resolve() == root else ""
+    except OSError:
+        return ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True,
+                          check=False).stdout.strip()
 
 
 def eval_mini(scenes: int, seed: int, as_json: bool, options: ModelOptions) -> None:

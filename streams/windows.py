@@ -24,14 +24,15 @@ MOST_WINDOWS_AT_ONCE = 100_000
 class WindowAssembler:
     """Collects the items of one source and hands out windows as soon as they are complete.
 
-    length_us, stride_us: window k is [begin + k * stride, begin + k * stride + length), where begin is
-    info.start_us or, when that is None, the begin of the first item. Items before begin are left out.
+    length_us, stride_us: window k is [begin + k * stride, begin + k * stride + length), where begin is begin_us,
+    info.start_us or, when both are None, the begin of the first item. Items before begin are left out.
     Memory is bounded: what no future window needs is forgotten. Raises InputError for lengths below 1 µs.
     """
 
     info: SourceInfo
     length_us: int
     stride_us: int
+    begin_us: int | None = None
     _timeline: Timeline = field(init=False, repr=False)
     _begin_us: int | None = field(init=False, repr=False)
     _emitted: int = field(init=False, repr=False, default=0)
@@ -41,7 +42,7 @@ class WindowAssembler:
             raise InputError(f"windows need a length and a stride of at least 1 µs, got {self.length_us} and "
                              f"{self.stride_us}; give positive times")
         self._timeline = Timeline(self.info)
-        self._begin_us = self.info.start_us
+        self._begin_us = self.info.start_us if self.begin_us is None else self.begin_us
 
     def push(self, item: Packet, n_dropped: int = 0) -> list[Window]:
         """Take the next item and return the windows it completes, oldest first.
@@ -87,19 +88,24 @@ class WindowAssembler:
 
     def _emit(self, begin_us: int) -> Window:
         start_us = self._next_us(begin_us)
-        window = self._timeline.window(start_us, start_us + self.length_us, begin_us)
+        clock_us = begin_us if self.info.start_us is None else self.info.start_us
+        window = self._timeline.window(start_us, start_us + self.length_us, clock_us)
         self._emitted += 1
         self._timeline.forget_before(self._next_us(begin_us))
         return window
 
 
-def windows(source: Source, length_us: int, stride_us: int | None = None) -> Iterator[Window]:
+def windows(source: Source, length_us: int, stride_us: int | None = None,
+            begin_us: int | None = None) -> Iterator[Window]:
     """Half-open windows of length_us every stride_us (default: length_us) over the rest of a source.
+
+    begin_us: where the first window begins (after a seek); default: the start of the recording.
 
     Quiet windows come too; the last one may reach beyond the recording. Events that a live source dropped are
     counted in the window in which its counter grew. Raises InputError for lengths below 1 µs.
     """
-    assembler = WindowAssembler(source.info, length_us, length_us if stride_us is None else stride_us)
+    assembler = WindowAssembler(source.info, length_us, length_us if stride_us is None else stride_us,
+                                begin_us)
 
     def read() -> Iterator[Window]:
         seen = source.losses.n_dropped

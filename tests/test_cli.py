@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from app import measuring
 from app.cli import main
 from app.compose import bundled_recording
 from streams.sources import open_source
@@ -88,6 +90,21 @@ def test_replay_captions_every_window() -> None:
     assert len({c["text"] for c in captions}) > 1
 
 
+def test_replay_begins_where_it_is_told_with_a_full_window() -> None:
+    result = call("replay", STORY, "--json", "--start", "14.6")
+    first = next(line for line in lines(result) if line["type"] == "caption")
+    asked = lines(call("ask", STORY, QUESTION, "--at", "15.6", "--json"))[-1]
+    assert (first["start_us"], first["text"]) == (14_600_000, asked["text"])
+    assert "no frame" not in result.stderr
+
+
+def test_provenance_needs_no_git_and_names_no_foreign_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert measuring.provenance()["commit"] == version("parafovea")
+    monkeypatch.setattr(measuring, "_git", lambda root, *arguments: "/somewhere/else")
+    assert measuring.provenance()["commit"] == version("parafovea")
+
+
 @pytest.mark.parametrize("command", ["info", "replay"])
 def test_real_recordings(command: str, real_recordings: list[Path]) -> None:
     for path in real_recordings:
@@ -157,6 +174,10 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "seed": (["ask", STORY, QUESTION, "--temperature", "1", "--seed", "-1"], "seed -1"),
         "stride": (["replay", STORY, "--stride", "0"], "must be positive"),
         "start": (["replay", STORY, "--start", "90"], "outside the recording"),
+        "at-nan": (["ask", STORY, QUESTION, "--at", "nan"], "outside the recording"),
+        "at-inf": (["ask", "synthetic://3", QUESTION, "--at", "inf"], "outside the recording"),
+        "start-nan": (["replay", STORY, "--start", "nan"], "outside the recording"),
+        "stride-nan": (["replay", STORY, "--stride", "nan"], "must be positive"),
         "endless": (["info", "synthetic://3"], "no end"),
         "suffix": (["simulate", str(folder / "v.mp4"), str(folder / "out.txt")], "must end in .aedat4"),
         "threshold": (["simulate", str(folder / "v.mp4"), str(folder / "o.aedat4"), "--threshold", "0"], "0.02 to 2"),
@@ -170,7 +191,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
 
 BAD = ("model", "weights", "missing", "text", "empty", "folder", "video", "scheme", "drafter", "device", "gpu", "at",
        "question", "temperature", "seed", "stride", "endless", "suffix", "threshold", "novideo", "scenes", "clips",
-       "camera", "jobs", "start")
+       "camera", "jobs", "start", "at-nan", "at-inf", "start-nan", "stride-nan")
 
 
 @pytest.mark.parametrize("case", BAD)
