@@ -75,7 +75,7 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--seed", default=0, show_default=True, help="of sampling; same seed, same text"),
             click.option("--temperature", default=0.0, show_default=True, help="0 = greedy, otherwise seeded sampling"),
             click.option("--drafter", default="vlm", show_default=True, metavar="NAME[:VARIANT]",
-                         help="who guesses: vlm (event model), recall (memory), none")):
+                         help="who guesses; README.md has the list, a wrong name prints it")):
         command = option(command)
     return model_options(command)
 

@@ -64,7 +64,8 @@ def eval_mini(scenes: int, seed: int, as_json: bool, options: ModelOptions) -> N
                   title=f"exactly right on {scenes} unseen scenes")
     for kind in KINDS:
         row = line["by_kind"][kind]
-        table.add_row(kind, str(row["n"]), *(f"{row[k]:.1%}" for k in ("rgb", "event", "event_no_colour", "chance")))
+        shares = [row[side] for side in ("rgb", "event", "event_no_colour", "chance")]
+        table.add_row(kind, str(row["n"]), *("–" if share is None else f"{share:.1%}" for share in shares))
     (terminal.people if as_json else terminal.page).print(table)
     if as_json:
         terminal.print_json(line | provenance())

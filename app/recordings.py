@@ -61,10 +61,12 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
     if not 0.02 <= threshold <= 2:
         raise InputError(f"--threshold {threshold} is not allowed; use 0.02 to 2 log units, 0.2 is usual")
     parameters = replace(SimulatorParameters(), threshold_on=threshold, threshold_off=threshold)
+    with open_source(str(video)) as found:
+        if found.info.events_origin != "simulated":
+            raise InputError(f"{video} is not a video, it has events already; give a video file")
     with open_source(str(video), parameters=parameters, seed=seed) as source:
         facts = source.info
-        if facts.event_resolution is None or facts.events_origin != "simulated":
-            raise InputError(f"{video} is not a video; give a video file")
+        assert facts.event_resolution is not None
         n_events = n_frames = 0
         with (Recorder(out, facts.event_resolution, facts.frame_resolution, "simulated", "video") as recorder,
               Progress(console=terminal.people, transient=True) as bar):

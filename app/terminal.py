@@ -14,10 +14,17 @@ from pipeline.types import Caption, Cycle
 WIDE = 130
 """Columns where the output is no terminal."""
 
+class _Page(Console):
+    """Leaves a reader that went away (`| head`) to the command line, which ends quietly."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 people = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else WIDE)
 """Progress and remarks."""
 
-page = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+page = _Page(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 """Results, when no JSON is asked for."""
 
 STYLES = {"accepted": "green underline", "recovered": "bold magenta", "bonus": "bold blue", "plain": "default",

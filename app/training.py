@@ -22,6 +22,8 @@ def train_mini(folder: Path, smoke: bool, jobs: int, device_name: str) -> None:
     """Train the pair into a folder; goes on where an interrupted run stopped. Scenes are always made on the CPU."""
     if jobs not in (1, 2):
         raise InputError(f"--jobs {jobs} is not allowed; use 1 or 2, one per side of the pair")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder} is a file; give a folder")
     import torch
 
     from pipeline.training.alignment import train_adapter

@@ -72,7 +72,9 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
     if rgb.tokenizer.vocabulary != event.tokenizer.vocabulary:
         raise InputError(f"{model} and {drafter_model} have different vocabularies, so one cannot guess for the other; "
                          "use two models that were trained together")
-    return Models(rgb, event, _adapter_between(rgb, event, drafter_model, device), rgb.tokenizer)
+    # an adapter belongs to the two models it was trained between: equal sizes prove nothing
+    adapter = _adapter_beside(drafter_model, device) if model == drafter_model else None
+    return Models(rgb, event, adapter, rgb.tokenizer)
 
 
 def _load(spec: str, side: str, device: torch.device) -> OpensSessions:
@@ -85,12 +87,8 @@ def _load(spec: str, side: str, device: torch.device) -> OpensSessions:
     return vlm
 
 
-def _adapter_between(rgb: OpensSessions, event: OpensSessions, spec: str,
-                     device: torch.device) -> BottleneckAdapter | None:
-    """The adapter beside the event VLM, when there is one and it fits both."""
+def _adapter_beside(spec: str, device: torch.device) -> BottleneckAdapter | None:
+    """The adapter in a pair's folder, when there is one."""
     folder = spec.partition(":")[2]
     directory = (Path(folder) if folder else WEIGHTS) / "adapter-L1"
-    if not (directory / "model.safetensors").exists():
-        return None
-    adapter = load_adapter(directory, device)
-    return adapter if adapter.sizes[:2] == (event.hidden_size, rgb.hidden_size) else None
+    return load_adapter(directory, device) if (directory / "model.safetensors").exists() else None

@@ -150,7 +150,9 @@ class Cycle:
 
     def to_json(self) -> dict[str, Any]:
         """The "cycle" line of design.md §8."""
-        return {"type": "cycle", "round": self.round, "drafted": [asdict(node) for node in self.nodes],
+        # design.md §8 counts depth from 0
+        drafted = [asdict(node) | {"depth": node.depth - 1} for node in self.nodes]
+        return {"type": "cycle", "round": self.round, "drafted": drafted,
                 "emitted": [asdict(token) for token in self.emitted],
                 "draft_s": round(self.seconds("draft"), 6), "verify_s": round(self.seconds("verify"), 6),
                 "spans": [asdict(span) for span in self.spans]}

@@ -309,7 +309,7 @@ def test_the_event_model_drafts_while_the_verifier_reads() -> None:
 
 
 @pytest.mark.parametrize(("keywords", "message"), [
-    ({"drafter": "nobody"}, "choose one of none, recall, vlm"),
+    ({"drafter": "nobody"}, f"choose one of {', '.join(drafters.names())}"),
     ({"drafter": "none:L1"}, "has no variants"),
     ({"temperature": -1.0}, "temperature -1.0 is not allowed"),
     ({"temperature": 1.0, "seed": -1}, "seed -1 is not allowed"),

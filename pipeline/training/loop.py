@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from streams.types import InputError
+
 CHECKPOINT_EVERY_S = 60.0
 
 
@@ -56,7 +58,8 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
           folder: Path) -> Iterator[Progress]:
     """Minimise the sum of the losses; yields after every step.
 
-    Resumes from folder/STAGE.pt when it is there; appends the curve to folder/STAGE.csv. Leaves the final
+    Resumes from folder/STAGE.pt when it is there; appends the curve to folder/STAGE.csv.
+    Raises InputError when that checkpoint belongs to a run of another length. Leaves the final
     (averaged, when schedule.ema) weights in the model and marks the checkpoint as done.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,9 +70,13 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
     first, spent_s, smooth = 0, 0.0, dict[str, float]()
     if path.exists():
         state = torch.load(path, weights_only=True, map_location=parameters[0].device)
-        model.load_state_dict(state["model"])
+        if state["steps"] != schedule.steps:
+            raise InputError(f"{path} belongs to a run of {state['steps']} steps, this one has {schedule.steps}; give "
+                             "another folder with --out")
         if state["done"]:
+            model.load_state_dict(state["model"])
             return
+        model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         average, first, spent_s, smooth = state["average"], state["step"], state["cpu_s"], state["smooth"]
     start_s, saved_s = time.process_time() - spent_s, time.monotonic()
@@ -77,7 +84,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
     def save(step: int, done: bool) -> None:
         state = {"model": model.state_dict(), "optimizer": None if done else optimizer.state_dict(),
                  "average": [] if done else average, "step": step, "cpu_s": time.process_time() - start_s,
-                 "smooth": smooth, "done": done}
+                 "smooth": smooth, "done": done, "steps": schedule.steps}
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
         _append_curve(folder / f"{stage}.csv", step, smooth)
@@ -86,6 +93,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
         for group in optimizer.param_groups:
             group["lr"] = schedule.at(step)
         model.train()
+        torch.manual_seed(step)  # oracle noise and dropout too: a resumed run draws what a whole one does
         losses = loss_of_step(step)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()

@@ -78,4 +78,9 @@ def load(side: Literal["event", "rgb"], folder: Path | None = None, device: torc
     if not (directory / "model.safetensors").exists():
         raise InputError(f"no checkpoint in {directory}; expected config.json, model.safetensors and tokenizer.json "
                          "as written by `parafovea train mini`")
-    return MiniVLM(side, *load_mini(directory, device))
+    try:
+        model, tokenizer = load_mini(directory, device)
+    except Exception as error:  # the readers of JSON, safetensors and tokenizers each have errors of their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"the checkpoint in {directory} cannot be read ({reason}); train or copy it again") from error
+    return MiniVLM(side, model, tokenizer)

@@ -23,7 +23,7 @@ RESOLUTION = Resolution(346, 260)
 def open_source(uri: str) -> SyntheticSource:
     """Open synthetic://SEED (or synthetic:// for seed 0). Raises InputError for a seed that is no number."""
     text = uri.partition("://")[2] or "0"
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise InputError(f"{uri} is not a synthetic source; write synthetic://SEED with a whole number as seed")
     return SyntheticSource(int(text))
 
