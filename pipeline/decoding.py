@@ -98,8 +98,7 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             if len(draft):
                 yield Drafted(number, pending_nodes(draft, tokenizer), clock.read())
             reading.result()
-            scores = clock.timed("verify", partial(session.score, draft))
-            verdict = walk(draft, scores, rule, len(answer.tokens))
+            scores, verdict = clock.timed("verify", partial(_verify, session, draft, rule, len(answer.tokens)))
             emitted, used = answer.extend(draft, verdict, boxes_of(scores))
             session.commit(draft, verdict)
             drafter.observe(draft, scores, verdict)
@@ -108,6 +107,12 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             number += 1
     drafter.finish(answer.tokens)
     yield Ending(answer.stopped, answer.tokens)
+
+
+def _verify(session: Session, draft: Draft, rule: Rule, index: int) -> tuple[Scores, Verdict]:
+    """One verify pass. Reading the choices waits for the device, so both belong to the same span."""
+    scores = session.score(draft)
+    return scores, walk(draft, scores, rule, index)
 
 
 class _Answer:

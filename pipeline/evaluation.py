@@ -17,10 +17,10 @@ from typing import Any
 
 from pipeline.captioner import Captioner
 from pipeline.drafters.none import NoneDrafter
-from pipeline.models import Models, OpensSessions
+from pipeline.models import Models
 from pipeline.training.data import TRAIN_SEEDS
 from pipeline.training.questions import KINDS, QA, SHORT, ask
-from pipeline.types import Caption
+from pipeline.types import VLM, Caption
 from streams.scenes.render import render_window
 from streams.scenes.world import CLASSES, COLOURS, observe, random_scene
 from streams.types import InputError, Resolution
@@ -109,7 +109,7 @@ def evaluate(models: Models, scenes: int, first_seed: int, result: EvalTable) ->
         yield done, scenes
 
 
-def answer(vlm: OpensSessions, models: Models, window: Any, question: str) -> str:
+def answer(vlm: VLM, models: Models, window: Any, question: str) -> str:
     """Greedy answer of one VLM alone."""
     alone = Captioner(Models(vlm, None, None, models.tokenizer))
     *_, last = alone.ask(window, question, drafter=NoneDrafter.name)

@@ -9,41 +9,25 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from pipeline import vlms
 from pipeline.adapters import BottleneckAdapter, load_adapter
-from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
-from streams.types import InputError, Window
+from pipeline.types import VLM
+from streams.types import InputError
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The bundled checkpoints."""
-
-
-class OpensSessions(Protocol):
-    """A VLM on our own decoder: its sessions can also be extended and rewound, as a drafter needs."""
-
-    name: str
-    hidden_size: int
-    tokenizer: Tokenizer
-
-    def open(self, window: Window, prompt: str) -> DecoderSession:
-        """Begin an answer."""
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights."""
 
 
 @dataclass(frozen=True)
 class Models:
     """rgb verifies, event drafts (None = no event VLM), adapter maps event states to rgb states (None = no cos_sim)."""
 
-    rgb: OpensSessions
-    event: OpensSessions | None
+    rgb: VLM
+    event: VLM | None
     adapter: BottleneckAdapter | None
     tokenizer: Tokenizer
 
@@ -77,13 +61,13 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
     return Models(rgb, event, adapter, rgb.tokenizer)
 
 
-def _load(spec: str, side: str, device: torch.device) -> OpensSessions:
+def _load(spec: str, side: str, device: torch.device) -> VLM:
     name, _, folder = spec.partition(":")
     known = sorted(module.name for module in pkgutil.iter_modules(vlms.__path__))
     if name not in known:
         raise InputError(f"unknown model {spec!r}; use NAME[:FOLDER] with one of {', '.join(known)}")
     module = importlib.import_module(f"pipeline.vlms.{name}")
-    vlm: OpensSessions = module.load(side, Path(folder) if folder else None, device)
+    vlm: VLM = module.load(side, Path(folder) if folder else None, device)
     return vlm
 
 

@@ -9,12 +9,13 @@ Drafted, Cycle and Caption are plain Python, shared by page, command line, bench
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 
+from pipeline.text import Tokenizer
 from streams.types import Window
 
 Kind: TypeAlias = Literal["accepted", "recovered", "bonus", "plain"]
@@ -216,6 +217,9 @@ class Session(Protocol):
     def commit(self, draft: Draft, verdict: Verdict) -> None:
         """Keep the accepted path of the draft just scored and append the verdict's token."""
 
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Append tokens that somebody else verified; the next score() feeds them."""
+
     def rewind(self, n_committed: int) -> None:
         """Forget all committed tokens after the first n_committed."""
 
@@ -229,6 +233,11 @@ class VLM(Protocol):
 
     name: str
     hidden_size: int
+    tokenizer: Tokenizer
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
 
     def open(self, window: Window, prompt: str) -> Session:
         """Begin an answer about a window; returns at once, Session.prefill() does the work."""

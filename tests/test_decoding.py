@@ -117,6 +117,9 @@ class ScriptedSession:
     def commit(self, draft: Draft, verdict: Verdict) -> None:
         self.committed += [*(draft.tokens[node] for node in verdict.path), verdict.token]
 
+    def extend(self, tokens: list[int]) -> None:
+        self.committed += tokens
+
     def rewind(self, n_committed: int) -> None:
         self.committed = self.committed[:n_committed]
 
