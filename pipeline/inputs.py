@@ -1,7 +1,7 @@
 """What a window looks like to the bundled pair: the one preprocessing used in training, page and command line.
 
-    rgb_input(window).shape      # (15, 128, 128) from 8 frames
-    event_input(window).shape    # (22, 128, 128) from all events
+    rgb_input(window).shape      # (16, 128, 128) from 8 frames
+    event_input(window).shape    # (23, 128, 128) from all events
 
 Any resolution and aspect ratio is stretched to SIDE x SIDE; boxes are therefore plain fractions of the view.
 """
@@ -14,13 +14,15 @@ import numpy as np
 from streams.types import Frame, InputError, Window
 
 WINDOW_US = 1_000_000
-"""Length of the windows that the bundled pair was trained on."""
+"""Usual length of the windows that the bundled pair was trained on; others from SHORTEST_US to LONGEST_US."""
+
+SHORTEST_US, LONGEST_US = 250_000, 2_000_000
 
 SIDE = 128
 FRAMES = 8
 BINS = 8
-RGB_CHANNELS = 3 + 3 + (FRAMES - 1) + 1 + 1
-EVENT_CHANNELS = 2 * BINS + 2 + 4
+RGB_CHANNELS = 3 + 3 + (FRAMES - 1) + 1 + 1 + 1
+EVENT_CHANNELS = 2 * BINS + 2 + 4 + 1
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -39,10 +41,11 @@ def pick_frames(window: Window, count: int = FRAMES) -> list[Frame]:
 
 
 def rgb_input(window: Window) -> np.ndarray:
-    """Frames of a window as float32 [15, SIDE, SIDE]: colour, motion and brightness, normalised for exposure.
+    """Frames of a window as float32 [16, SIDE, SIDE]: colour, motion and brightness, normalised for exposure.
 
     Channels: middle frame RGB (3), its difference to the temporal mean (3), luma differences of successive
-    frames (7), of last and first (1), log mean brightness (1). Raises InputError without frames.
+    frames (7), of last and first (1), log mean brightness (1), log window length (1). Raises InputError without
+    frames.
     """
     images = np.stack([_fit(frame.image) for frame in pick_frames(window)]).astype(np.float32) / 255
     mean = max(0.02, float((images @ LUMA).mean()))
@@ -54,7 +57,13 @@ def rgb_input(window: Window) -> np.ndarray:
     channels[6:13] = (luma[1:] - luma[:-1]) * 3
     channels[13] = (luma[-1] - luma[0]) * 2
     channels[14] = np.log(mean) + 1.3
+    channels[15] = _log_length(window)
     return channels
+
+
+def _log_length(window: Window) -> float:
+    """Binary logarithm of the length in seconds: what makes a displacement a speed."""
+    return float(np.log2(max(1, window.duration_us) / WINDOW_US))
 
 
 def _fit(image: np.ndarray) -> np.ndarray:
@@ -63,10 +72,11 @@ def _fit(image: np.ndarray) -> np.ndarray:
 
 
 def event_input(window: Window) -> np.ndarray:
-    """Events of a window as float32 [22, SIDE, SIDE].
+    """Events of a window as float32 [23, SIDE, SIDE].
 
     Channels: log1p of the mean count per sensor pixel in 8 equal time bins, OFF and ON (16); the same over the
-    whole window (2); signed sum up to bins 2, 4, 6 and 8, clipped (4). An empty window gives zeros.
+    whole window (2); signed sum up to bins 2, 4, 6 and 8, clipped (4); log window length (1). An empty window gives
+    zeros in all but the last.
     """
     events, width, height = window.events, window.resolution.width, window.resolution.height
     time_bin = (events["t"] - window.start_us) * BINS // window.duration_us
@@ -80,4 +90,5 @@ def event_input(window: Window) -> np.ndarray:
     channels[16:18] = np.log1p(per_pixel.sum(0))
     signed = (per_pixel[:, 1] - per_pixel[:, 0]).cumsum(0)
     channels[18:22] = np.clip(signed[1::2] * 0.3, -3, 3)
+    channels[22] = _log_length(window)
     return channels

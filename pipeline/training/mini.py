@@ -24,7 +24,8 @@ from pipeline.decoder import Decoder, DecoderConfig, Layer
 from pipeline.inputs import EVENT_CHANNELS, RGB_CHANNELS
 from pipeline.mini import MiniModel, Projector, pointing_layer, save_mini
 from pipeline.text import Tokenizer
-from pipeline.training.data import TRAIN_SEEDS, batch, event_example, rgb_example
+from pipeline.training.data import TRAIN_SEEDS, batch, make, truth_of
+from pipeline.training.icons import TRAIN_STYLES, Icons, load_icons
 from pipeline.training.language import (
     LanguageSide,
     Pack,
@@ -57,6 +58,7 @@ class Sizes:
     event_real: int
     cached: int
     adapter_scenes: int
+    drawings: bool = True
 
 
 FULL = Sizes(rgb_eye=2600, event_eye=1700, oracle=700, real=600, deep=500, event_oracle=1200, event_real=1500,
@@ -100,14 +102,20 @@ def ensure_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer(path)
 
 
+def drawings(sizes: Sizes, folder: Path) -> Icons:
+    """The icon sets that training draws from, fetched into folder/icons when they are not there yet."""
+    return load_icons(folder / "icons", TRAIN_STYLES) if sizes.drawings else {}
+
+
 def train_eye(modality: str, sizes: Sizes, folder: Path, device: torch.device = CPU) -> Iterator[Progress]:
     """Train one encoder on fresh scenes; leaves folder/MODALITY-eye.pt."""
+    icons = drawings(sizes, folder)
     torch.manual_seed(0)
     eye = SlotEncoder(vision_config(modality)).to(device)
     eye.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
-        pixels, truths = batch(modality, step, EYE_BATCH)
+        pixels, truths = batch(modality, step, EYE_BATCH, icons)
         wanted = {name: value.to(device) for name, value in targets(truths).items()}
         return losses(eye(pixels.to(device)), wanted, colour=modality == "rgb")
 
