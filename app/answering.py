@@ -44,6 +44,7 @@ def ask(uri: str, question: str | None, at_s: float | None, options: AnswerOptio
     with open_source(uri) as source:
         captioner = _captioner(options)
         window = _window(source, at_s)
+        _look_back(captioner, source, window)
         if question is not None:
             _answer(captioner, window, question, source, options)
             return
@@ -85,6 +86,17 @@ def _window(source: Source, at_s: float | None) -> Window:
     if at_s is not None and not (math.isfinite(at_s) and 0 <= at_s <= longest_s):
         raise InputError(f"--at {at_s} is outside the recording; use 0 to {length_us / 1e6:.3f} seconds")
     return window_at(source, info.start_us + (length_us if at_s is None else round(at_s * 1e6)), WINDOW_US)
+
+
+def _look_back(captioner: Captioner, source: Source, window: Window) -> None:
+    """Let the conversation have seen the second before, where a recording has one: "what changed?" compares with it."""
+    info = source.info
+    if info.live or info.duration_us is None or info.start_us is None or window.start_us <= info.start_us:
+        return
+    with contextlib.suppress(InputError):  # what is damaged before this window is no reason not to answer about it
+        before = window_at(source, window.start_us, WINDOW_US)
+        if before.frames and before.start_us < window.start_us:
+            captioner.look(before)
 
 
 def _answer(captioner: Captioner, window: Window, question: str, source: Source, options: AnswerOptions) -> None:

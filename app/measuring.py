@@ -54,21 +54,58 @@ def _git(root: Path, *arguments: str) -> str:
 
 def eval_mini(scenes: int, seed: int, as_json: bool, options: ModelOptions) -> None:
     """Ask both sides of the pair about unseen scenes."""
-    from pipeline.evaluation import EvalTable, evaluate
-    from pipeline.training.questions import KINDS
+    from pipeline.evaluation import evaluate
+    from pipeline.scoreboard import Scoreboard
 
-    models, result = load(options), EvalTable()
-    show_progress("scenes", evaluate(models, scenes, seed, result))
-    line = result.to_json()
-    table = Table("question", "asked", "RGB VLM", "event VLM", "event, no colour", "blind guess",
-                  title=f"exactly right on {scenes} unseen scenes")
-    for kind in KINDS:
-        row = line["by_kind"][kind]
-        shares = [row[side] for side in ("rgb", "event", "event_no_colour", "chance")]
-        table.add_row(kind, str(row["n"]), *("–" if share is None else f"{share:.1%}" for share in shares))
-    (terminal.people if as_json else terminal.page).print(table)
+    models, board = load(options), Scoreboard()
+    show_progress("scenes", evaluate(models, scenes, seed, _unseen_icons(), board))
+    line = board.to_json()
+    by_kind = Table("question", "asked", "RGB VLM", "event VLM", "event, no colour", "blind guess",
+                    title=f"exactly right on {scenes} unseen scenes")
+    for kind, row in line["by_kind"].items():
+        by_kind.add_row(kind, str(row["n"]), *(_percent(row[side]) for side in ("rgb", "event", "event_no_colour",
+                                                                                 "chance")))
+    overall = Table("measure", "RGB VLM", "event VLM", title="in all")
+    for label, rgb, event in MEASURES:
+        overall.add_row(label, *(_percent(line[side].get(name)) if name else "" for side, name in (("rgb", rgb),
+                                                                                                 ("event", event))))
+    overall.add_row("event VLM guesses the RGB VLM's next word", "", _percent(line["agreement"]["all"]))
+    overall.add_row("the same without colour words", "", _percent(line["agreement"]["no_colour"]))
+    out = terminal.people if as_json else terminal.page
+    out.print(by_kind)
+    out.print(overall)
     if as_json:
         terminal.print_json(line | provenance())
+
+
+MEASURES = (("short answers (event: without colour)", "short_exact", "short_exact_no_colour"),
+            ("attributes in detailed captions (event: without colour)", "slots", "slots_no_colour"),
+            ("brief caption", "brief_exact", ""), ("detailed caption", "caption_exact", ""),
+            ("class in a drawing style never trained on", "unseen_style_class", "unseen_style_class"),
+            ("outside questions declined", "declined", "declined"),
+            ("inside questions not declined", "not_declined", "not_declined"),
+            ("short answers in free wording", "short_exact_free", "short_exact_free"),
+            ("short answers at 5x sensor noise", "short_exact_noise5", "short_exact_noise5"),
+            ("short answers, frames reconstructed from events, no colour", "short_exact_reconstructed", ""),
+            ("short answers, other cameras and window lengths", "short_exact_varied", "short_exact_varied"))
+"""Rows of the summary: label, name in the JSON line for either side."""
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def _unseen_icons() -> Any:
+    """Pictures of the drawing style that training never shows, fetched once per user; none where that fails."""
+    from pipeline.training.icon_sets import TEST_STYLE
+    from pipeline.training.icons import load_icons
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parafovea" / "icons"
+    try:
+        return load_icons(cache, (TEST_STYLE,))
+    except InputError as error:
+        terminal.people.print(f"parafovea: the unseen drawing style is left out: {error}", style="yellow")
+        return {}
 
 
 def bench(count: int, names: str, as_json: bool, options: ModelOptions) -> None:

@@ -26,13 +26,14 @@ def train_mini(folder: Path, smoke: bool, jobs: int, device_name: str) -> None:
         raise InputError(f"--out {folder} is a file; give a folder")
     import torch
 
-    from pipeline.training.alignment import train_adapter
-    from pipeline.training.mini import FULL, SMOKE, ensure_tokenizer, train_side
+    from pipeline.training.curves import draw_curves, falls
+    from pipeline.training.mini import FULL, SMOKE, drawings, ensure_tokenizer, train_side
+    from pipeline.training.pair import finish_pair
 
     device = choose_device(device_name)
     torch.set_num_threads(1)
     sizes = SMOKE if smoke else FULL
-    ensure_tokenizer(folder)
+    ensure_tokenizer(folder, drawings(sizes, folder))
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=terminal.people) as bars:
         show = _Display(bars)
@@ -42,8 +43,11 @@ def train_mini(folder: Path, smoke: bool, jobs: int, device_name: str) -> None:
                     show(side, progress)
         else:
             _train_both(folder, smoke, device, show)
-        for progress in train_adapter(sizes.adapter_scenes, folder, device):
-            show("adapter", progress)
+        for progress in finish_pair(sizes, folder, device):
+            show("pair", progress)
+    for stage, before, after in falls(folder):
+        terminal.people.print(f"{stage}: loss {before:.2f} at first, {after:.2f} at last")
+    terminal.people.print(f"learning curves: {draw_curves(folder)}")
     terminal.people.print(f"the pair is in {folder}; measure it with: parafovea eval mini --model mini:{folder} "
                           f"--drafter-model mini:{folder}")
 

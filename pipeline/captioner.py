@@ -30,6 +30,22 @@ class Captioner:
     def __init__(self, models: Models) -> None:
         self.models = models
         self._drafters: dict[str, Drafter] = {}
+        self._last: Window | None = None
+
+    def look(self, window: Window) -> Window:
+        """Make this the window spoken about; returns it with the one before, for "what changed?".
+
+        Going back in time, or to another recording, begins anew.
+        """
+        last = self._last
+        if last is None or (last.resolution, last.clock_start_us) != (window.resolution, window.clock_start_us):
+            before = None
+        elif (last.start_us, last.end_us) == (window.start_us, window.end_us):
+            before = last.previous
+        else:
+            before = replace(last, previous=None) if last.start_us < window.start_us else None
+        self._last = replace(window, previous=before)
+        return self._last
 
     def drafter(self, name: str) -> Drafter:
         """The drafter of this conversation by NAME[:VARIANT]. Raises InputError when unknown."""
@@ -51,7 +67,7 @@ class Captioner:
             start_s, end_s = ((t_us - window.clock_start_us) / 1e6 for t_us in (window.start_us, window.end_us))
             raise InputError(f"there is no frame between {start_s:.2f} and {end_s:.2f} s for the RGB model to read; "
                              "choose another moment")
-        guesser, rule = self.drafter(drafter), rule_for(temperature, seed)
+        guesser, rule, window = self.drafter(drafter), rule_for(temperature, seed), self.look(window)
         tally = _Tally()
         for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,
                              question, limits or Limits(), cancel):

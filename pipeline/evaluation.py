@@ -1,120 +1,210 @@
 """How often the bundled pair answers exactly right, on scenes that training never draws.
 
-    for progress, total in evaluate(models, scenes=50, first_seed=0, result=(table := EvalTable())): ...
+    for done, total in evaluate(models, scenes=50, first_seed=0, icons={}, board=(board := Scoreboard())): ...
 
-Every scene gets one question of each kind. "Chance" is what a blind answerer reaches that knows the questions
-and always gives the most frequent answer.
+Every scene gets one question of each kind, a part of them in free wording, put to both sides; then the same with
+five times the sensor noise, with frames reconstructed from its events, and, for every fifth scene, with another
+camera (resolution, frame rate, window length). "Chance" is a blind answerer that knows the questions and always
+gives the most frequent answer. Answers are greedy: the true answer is checked in one pass, and what differs is
+written out.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
-from pipeline.captioner import Captioner
+import numpy as np
+import torch
+
+from pipeline.acceptance import rule_for
+from pipeline.decoding import Limits, decode
 from pipeline.drafters.none import NoneDrafter
 from pipeline.models import Models
-from pipeline.training.data import TRAIN_SEEDS
+from pipeline.scoreboard import SIDES, Scoreboard
+from pipeline.training.data import TRAIN_SEEDS, without_colours
+from pipeline.training.language import LanguageSide, exact, first_position, pack_questions, predictions
 from pipeline.training.questions import KINDS, QA, SHORT, ask
-from pipeline.types import VLM, Caption
-from streams.scenes.render import render_window
-from streams.scenes.world import CLASSES, COLOURS, observe, random_scene
-from streams.types import InputError, Resolution
+from pipeline.types import Cycle
+from pipeline.vlms.mini import MiniVLM
+from streams.reconstruction import reconstructed_frames
+from streams.scenes.generate import beyond_doubt, changing, random_scene
+from streams.scenes.render import Drawings, render_window
+from streams.scenes.world import CLASSES, COLOURS, Observation, Scene, observe
+from streams.simulation import SimulatorParameters
+from streams.types import InputError, Resolution, Window
 
 RESOLUTION = Resolution(346, 260)
-NOT_COLOUR = tuple(kind for kind in SHORT if kind != "colour")
-"""Short kinds that leave something to compare when colour words are ignored; "colour" would always be right."""
+ASPECT = RESOLUTION.width / RESOLUTION.height
+NOISE_SIGMA, SENSOR = 4.0, SimulatorParameters()
+"""Usual noise of the frames in grey levels, and of the event sensor."""
 
-BLIND_SCENES = 3000
-COLOUR_WORDS = re.compile(r"\b(an?\s+)?(" + "|".join(COLOURS) + r")\b")
-"""A colour with its article, which changes with it ("an orange", "a red")."""
+NOISIER = 5
+NOISY_SENSOR = replace(SENSOR, shot_noise_hz=NOISIER * SENSOR.shot_noise_hz, leak_hz=NOISIER * SENSOR.leak_hz)
+BESIDE_CAPTIONS = tuple(kind for kind in SHORT if kind != "change")
+"""What is asked again about a changed input."""
 
-
-@dataclass
-class Count:
-    """right of asked; also with colours left out of the comparison."""
-
-    asked: int = 0
-    right: int = 0
-    right_no_colour: int = 0
-
-    def add(self, said: str, true: str) -> None:
-        """Compare one answer with the truth."""
-        self.asked += 1
-        self.right += said == true
-        self.right_no_colour += without_colour(said) == without_colour(true)
+FREE_SHARE = 0.3
+VARIED_EVERY = 5
+VARIED = ((128, 128), (1280, 720), (240, 180), (640, 480), (304, 240), (480, 270))
+STYLE_SEEDS, STYLE_TRIES = 500_000, 40
+LAST_SEED = 400_000
+BLIND_SCENES = 2000
 
 
-@dataclass
-class EvalTable:
-    """Counts per side ("rgb", "event", "chance") and question kind."""
-
-    counts: dict[str, dict[str, Count]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Count)))
-    scenes: int = 0
-
-    def share(self, side: str, kinds: tuple[str, ...], colour: bool = True) -> float:
-        """Share of exact answers over some kinds."""
-        chosen = [self.counts[side][kind] for kind in kinds]
-        right = sum(c.right if colour else c.right_no_colour for c in chosen)
-        return right / max(1, sum(c.asked for c in chosen))
-
-    def to_json(self) -> dict[str, Any]:
-        """The "eval" line of design.md §8, as far as this version measures it."""
-        by_kind = {kind: {"n": self.counts["rgb"][kind].asked, "rgb": round(self.share("rgb", (kind,)), 4),
-                          "event": round(self.share("event", (kind,)), 4),
-                          "event_no_colour": None if kind == "colour" else round(
-                              self.share("event", (kind,), colour=False), 4),
-                          "chance": round(self.share("chance", (kind,)), 4)} for kind in KINDS}
-        return {"type": "eval", "scenes": self.scenes,
-                "rgb": {"short_exact": round(self.share("rgb", SHORT), 4),
-                        "brief_exact": round(self.share("rgb", ("brief",)), 4),
-                        "caption_exact": round(self.share("rgb", ("detailed",)), 4)},
-                "event": {"short_exact": round(self.share("event", SHORT), 4),
-                          "short_exact_no_colour": round(self.share("event", NOT_COLOUR, colour=False), 4)},
-                "by_kind": by_kind}
-
-
-def without_colour(text: str) -> str:
-    """A text with every colour word replaced by one mark."""
-    return COLOUR_WORDS.sub("#", text.lower())
-
-
-def evaluate(models: Models, scenes: int, first_seed: int, result: EvalTable) -> Iterator[tuple[int, int]]:
+def evaluate(models: Models, scenes: int, first_seed: int, icons: Drawings, board: Scoreboard,
+             ) -> Iterator[tuple[int, int]]:
     """Ask both sides every kind of question about unseen scenes; yields (scenes done, scenes).
 
-    Raises InputError when the scenes would overlap with training.
+    icons: pictures of the drawing style that training never draws; without them that part is left out.
+    Raises InputError when the scenes would overlap with training or the models are not the bundled kind.
     """
-    if scenes < 1 or first_seed < 0 or first_seed + scenes > TRAIN_SEEDS:
+    if scenes < 1 or first_seed < 0 or first_seed + scenes > LAST_SEED:
         raise InputError(f"scenes {first_seed} to {first_seed + scenes} are not all unseen; stay between 0 and "
-                         f"{TRAIN_SEEDS}")
+                         f"{LAST_SEED}")
+    if not (isinstance(models.rgb, MiniVLM) and isinstance(models.event, MiniVLM)):
+        raise InputError("eval mini measures pairs of the bundled kind; use --model mini and --drafter-model mini")
     sides = {"rgb": models.rgb, "event": models.event}
     guesser = BlindGuesser()
     for done, seed in enumerate(range(first_seed, first_seed + scenes), 1):
-        scene = random_scene(seed)
-        window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=4.0)
-        truth, rng = observe(scene, 0.0, 1.0), random.Random(seed)
-        for kind in KINDS:
-            qa = ask(kind, truth, rng)
-            if qa is None:
-                continue
-            result.counts["chance"][kind].add(guesser.answer(qa), qa.answer)
-            for name, vlm in sides.items():
-                if vlm is not None:
-                    result.counts[name][kind].add(answer(vlm, models, window, qa.question), qa.answer)
-        result.scenes = done
+        _usual(sides, seed, board, guesser)
+        _spoilt(sides, seed, board)
+        if done % VARIED_EVERY == 0:
+            _varied(sides, seed, board)
+        if icons:
+            _unseen_style(sides, seed, icons, board)
+        board.scenes = done
         yield done, scenes
 
 
-def answer(vlm: VLM, models: Models, window: Any, question: str) -> str:
-    """Greedy answer of one VLM alone."""
-    alone = Captioner(Models(vlm, None, None, models.tokenizer))
-    *_, last = alone.ask(window, question, drafter=NoneDrafter.name)
-    assert isinstance(last, Caption)
-    return last.text
+def questions_of(truth: Observation, previous: Observation | None, seed: int, kinds: tuple[str, ...] = KINDS,
+                 ) -> list[tuple[QA, bool]]:
+    """One question of each kind that can be asked here, and whether it is in free wording."""
+    rng, drawn = random.Random(seed), []
+    for kind in kinds:
+        free = rng.random() < FREE_SHARE
+        if qa := ask(kind, truth, rng, previous, free, unseen=True):
+            drawn.append((qa, free))
+    return drawn
+
+
+def _usual(sides: dict[str, MiniVLM], seed: int, board: Scoreboard, guesser: BlindGuesser) -> None:
+    scene = changing(random_scene(seed, aspect=ASPECT), seed)
+    truth, before = observe(scene, 0.0, 1.0, ASPECT), None
+    window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=NOISE_SIGMA, parameters=SENSOR)
+    if beyond_doubt(scene, -0.5, ASPECT) and seed % 6:
+        before = observe(scene, -1.0, 0.0, ASPECT)
+        window = replace(window, previous=render_window(scene, RESOLUTION, -1.0, 0.0, seed=seed + 1,
+                                                        noise_sigma=NOISE_SIGMA, parameters=SENSOR))
+    drawn = questions_of(truth, before, seed)
+    said = {side: answers(vlm, window, [qa for qa, _ in drawn]) for side, vlm in sides.items()}
+    for i, (qa, free) in enumerate(drawn):
+        board.add("chance", qa, guesser.answer(qa))
+        if qa.kind == "change" and ("has appeared" in qa.answer or "has left" in qa.answer):
+            for side in SIDES:
+                board.add(f"{side} changed", qa, said[side][i])
+        for side in SIDES:
+            board.add(side, qa, said[side][i], truth)
+            if free:
+                board.add(f"{side} free", qa, said[side][i])
+    _agreement(sides["event"], window, [qa for qa, _ in drawn], said["rgb"], board)
+
+
+def _spoilt(sides: dict[str, MiniVLM], seed: int, board: Scoreboard) -> None:
+    """The same scene with more noise, and with frames made of its events."""
+    scene = random_scene(seed, aspect=ASPECT)
+    truth = observe(scene, 0.0, 1.0, ASPECT)
+    asked = [qa for qa, _ in questions_of(truth, None, seed + 1, BESIDE_CAPTIONS)]
+    noisy = render_window(scene, RESOLUTION, seed=seed, noise_sigma=NOISIER * NOISE_SIGMA, parameters=NOISY_SENSOR)
+    for side, vlm in sides.items():
+        for qa, text in zip(asked, answers(vlm, noisy, asked), strict=True):
+            board.add(f"{side} noise5", qa, text)
+    lead_in = render_window(scene, RESOLUTION, -0.3, 1.0, seed=seed, parameters=SENSOR)
+    times_us = np.arange(50_000, 1_000_000, 100_000)
+    grey = replace(noisy, frames=reconstructed_frames(lead_in.events, RESOLUTION, times_us),
+                   frames_origin="reconstructed")
+    asked = [qa for qa, _ in questions_of(without_colours(truth), None, seed + 1, BESIDE_CAPTIONS)]
+    for qa, text in zip(asked, answers(sides["rgb"], grey, asked), strict=True):
+        board.add("rgb reconstructed", qa, text)
+
+
+def _varied(sides: dict[str, MiniVLM], seed: int, board: Scoreboard) -> None:
+    """Another scene through another camera."""
+    rng = np.random.default_rng([seed, 31])
+    resolution = Resolution(*VARIED[rng.integers(len(VARIED))])
+    length_s = float(np.exp(rng.uniform(np.log(0.25), np.log(2.0))))
+    aspect = resolution.width / resolution.height
+    scene = random_scene(LAST_SEED + seed % 100_000, length_s, aspect=aspect)
+    window = render_window(scene, resolution, 0.0, length_s, float(rng.uniform(15, 60)), NOISE_SIGMA, seed, SENSOR)
+    truth = observe(scene, 0.0, length_s, aspect)
+    asked = [qa for qa, _ in questions_of(truth, None, seed, BESIDE_CAPTIONS)]
+    for side, vlm in sides.items():
+        for qa, text in zip(asked, answers(vlm, window, asked), strict=True):
+            board.add(f"{side} varied", qa, text)
+
+
+def _unseen_style(sides: dict[str, MiniVLM], seed: int, icons: Drawings, board: Scoreboard) -> None:
+    """One drawing of a style that training never shows: is the right thing named?"""
+    scene, truth = drawing_scene(seed, icons)
+    window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=NOISE_SIGMA, parameters=SENSOR, drawings=icons)
+    qa = ask("brief", truth, random.Random(seed))
+    assert qa is not None
+    for side, vlm in sides.items():
+        board.ratios[f"{side} unseen style"].add(named(answers(vlm, window, [qa])[0]) == truth.objects[0].cls)
+
+
+def drawing_scene(seed: int, icons: Drawings) -> tuple[Scene, Observation]:
+    """The scene of a seed with one drawing and nothing else in view."""
+    styles: dict[str, list[str]] = defaultdict(list)
+    for style, cls in icons:
+        styles[cls].append(style)
+    for attempt in range(10 * STYLE_TRIES):
+        number = (seed * STYLE_TRIES + attempt) % (TRAIN_SEEDS - STYLE_SEEDS)
+        scene = random_scene(STYLE_SEEDS + number, styles=styles, aspect=ASPECT)
+        truth = observe(scene, 0.0, 1.0, ASPECT)
+        if len(truth.objects) == 1 and all(thing.style for thing in scene.objects):
+            return scene, truth
+    raise RuntimeError(f"no scene with one drawing among the seeds from {STYLE_SEEDS}")
+
+
+def named(text: str) -> str:
+    """The first class that a text names, empty for none."""
+    at = [(place, -len(cls), cls) for cls in CLASSES if (place := f" {text} ".find(f" {cls} ")) >= 0]
+    return min(at)[2] if at else ""
+
+
+@torch.inference_mode()
+def answers(vlm: MiniVLM, window: Window, asked: list[QA]) -> list[str]:
+    """Greedy answers of one side alone: the true ones where they are, checked all at once; others written out."""
+    side = LanguageSide(vlm.model.projector, vlm.model.decoder)
+    slots, memory = vlm.seen(window)
+    pack = pack_questions(vlm.tokenizer, [asked], [[]], first_position(side))
+    right = exact(side, slots, memory, pack)[0].tolist()
+    return [qa.answer if ok else written(vlm, window, qa.question) for qa, ok in zip(asked, right, strict=True)]
+
+
+def written(vlm: MiniVLM, window: Window, question: str) -> str:
+    """The greedy answer of one side, word by word."""
+    text = ""
+    for record in decode(vlm.open(window, question), NoneDrafter(), rule_for(0.0, 0), vlm.tokenizer, window, question,
+                         Limits(max_new_tokens=200)):
+        if isinstance(record, Cycle):
+            text += "".join(token.text for token in record.emitted)
+    return text
+
+
+def _agreement(event: MiniVLM, window: Window, asked: list[QA], said: list[str], board: Scoreboard) -> None:
+    """How many tokens of the RGB side's own answers the event side would have guessed, each after the right prefix."""
+    side = LanguageSide(event.model.projector, event.model.decoder)
+    own = [replace(qa, parts=((" " + text, None),)) for qa, text in zip(asked, said, strict=True) if text]
+    pack = pack_questions(event.tokenizer, [own], [[]], first_position(side))
+    guessed, labels = predictions(side, *event.seen(window), pack)
+    for guess, token in zip(guessed, labels, strict=True):
+        board.ratios["agreement all"].add(guess == token)
+        if event.tokenizer.piece(token).strip() not in COLOURS:
+            board.ratios["agreement no_colour"].add(guess == token)
 
 
 class BlindGuesser:
@@ -124,9 +214,10 @@ class BlindGuesser:
         self._seen: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         rng = random.Random(0)
         for seed in range(TRAIN_SEEDS, TRAIN_SEEDS + BLIND_SCENES):
-            truth = observe(random_scene(seed), 0.0, 1.0)
+            scene = changing(random_scene(seed), seed)
+            truth, before = observe(scene, 0.0, 1.0), observe(scene, -1.0, 0.0) if seed % 6 else None
             for kind in KINDS:
-                if qa := ask(kind, truth, rng):
+                if qa := ask(kind, truth, rng, before):
                     self._seen[_topic(qa)][qa.answer] += 1
 
     def answer(self, qa: QA) -> str:
@@ -137,6 +228,4 @@ class BlindGuesser:
 
 def _topic(qa: QA) -> tuple[str, str]:
     """Kind and class asked about, without the phrasing."""
-    words = re.findall(r"[a-z]+", qa.question.lower())
-    named = next((c for c in CLASSES if any(w in (c, c + "s", c + "es") for w in words)), "")
-    return qa.kind, named
+    return qa.kind, named(qa.question.lower().translate(str.maketrans("?.,", "   ")))

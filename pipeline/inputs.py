@@ -1,12 +1,16 @@
 """What a window looks like to the bundled pair: the one preprocessing used in training, page and command line.
 
-    rgb_input(window).shape      # (15, 128, 128) from 8 frames
-    event_input(window).shape    # (22, 128, 128) from all events
+    rgb_input(window).shape      # (19, 128, 128) from 8 frames
+    event_input(window).shape    # (23, 128, 128) from all events
 
-Any resolution and aspect ratio is stretched to SIDE x SIDE; boxes are therefore plain fractions of the view.
+Any resolution and aspect ratio is stretched to SIDE x SIDE; boxes are therefore plain fractions of the view. Frames
+are laid over the middle one before they are compared, so that a moving camera does not make everything move.
 """
 
 from __future__ import annotations
+
+import itertools
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -14,14 +18,30 @@ import numpy as np
 from streams.types import Frame, InputError, Window
 
 WINDOW_US = 1_000_000
-"""Length of the windows that the bundled pair was trained on."""
+"""Usual length of the windows that the bundled pair was trained on; others from SHORTEST_US to LONGEST_US."""
+
+SHORTEST_US, LONGEST_US = 250_000, 2_000_000
+
+Edges: TypeAlias = tuple[np.ndarray, np.ndarray]
+"""Clipped gradients of a picture, across and down."""
+
+CAMERA_WAY_X = 16
+"""The channel of rgb_input that changes its sign in a mirror: which way the camera went."""
 
 SIDE = 128
 FRAMES = 8
 BINS = 8
-RGB_CHANNELS = 3 + 3 + (FRAMES - 1) + 1 + 1
-EVENT_CHANNELS = 2 * BINS + 2 + 4
+RGB_CHANNELS = 3 + 3 + (FRAMES - 1) + 1 + 1 + 1 + 3
+EVENT_CHANNELS = 2 * BINS + 2 + 4 + 1
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+MIDDLE = FRAMES // 2 - 1
+FURTHEST, NEAREST, CLIP = 14, 0.3, 0.06
+"""Shifts of a frame that are looked for, up to FURTHEST pixels; below NEAREST they are noise. CLIP: of gradients."""
+
+TILES = 3
+FAR = 0.008 * np.hypot(*np.mgrid[-FURTHEST:FURTHEST + 1, -FURTHEST:FURTHEST + 1])
+"""What a displacement must be better by to be preferred to a smaller one: where the ground has no edges, something
+that moves by itself would otherwise be taken for it."""
 
 
 def pick_frames(window: Window, count: int = FRAMES) -> list[Frame]:
@@ -39,22 +59,85 @@ def pick_frames(window: Window, count: int = FRAMES) -> list[Frame]:
 
 
 def rgb_input(window: Window) -> np.ndarray:
-    """Frames of a window as float32 [15, SIDE, SIDE]: colour, motion and brightness, normalised for exposure.
+    """Frames of a window as float32 [19, SIDE, SIDE]: colour, motion and brightness, normalised for exposure.
 
     Channels: middle frame RGB (3), its difference to the temporal mean (3), luma differences of successive
-    frames (7), of last and first (1), log mean brightness (1). Raises InputError without frames.
+    frames (7), of last and first (1), log mean brightness (1), log window length (1), how the camera moved: its way
+    in x, the length of its way, and its trembling (3). Raises InputError without frames.
     """
     images = np.stack([_fit(frame.image) for frame in pick_frames(window)]).astype(np.float32) / 255
     mean = max(0.02, float((images @ LUMA).mean()))
     images *= 0.45 / mean
-    middle, luma = images[FRAMES // 2 - 1], images @ LUMA
+    shifts = camera_shifts(images @ LUMA)
+    images = np.stack([_moved_back(image, shift) for image, shift in zip(images, shifts, strict=True)])
+    middle, luma = images[MIDDLE], images @ LUMA
     channels = np.empty((RGB_CHANNELS, SIDE, SIDE), np.float32)
     channels[0:3] = (middle * 2 - 1).transpose(2, 0, 1)
     channels[3:6] = ((middle - images.mean(0)) * 2).transpose(2, 0, 1)
     channels[6:13] = (luma[1:] - luma[:-1]) * 3
     channels[13] = (luma[-1] - luma[0]) * 2
     channels[14] = np.log(mean) + 1.3
+    channels[15] = _log_length(window)
+    line = np.stack([np.linspace(-0.5, 0.5, FRAMES), np.ones(FRAMES)], 1)
+    (way, middle_shift), *_ = np.linalg.lstsq(line, shifts, rcond=None)
+    tremble = np.sqrt(np.square(shifts - line @ np.stack([way, middle_shift])).mean())
+    channels[16:19] = np.array([way[0] / 8, np.hypot(*way) / 2, tremble]).reshape(3, 1, 1)
     return channels
+
+
+def camera_shifts(luma: np.ndarray) -> np.ndarray:
+    """How far each picture [FRAMES, H, W] is displaced against the middle one: float64 [FRAMES, 2], x and y in pixels.
+
+    The displacement up to FURTHEST pixels at which the clipped gradients of TILES x TILES parts match best, every
+    part with the same weight, refined by a parabola: what moves by itself covers few parts, however strong its edges.
+    """
+    edges = [_edges(picture) for picture in luma]
+    shifts = np.zeros((len(luma), 2))
+    for number, other in enumerate(edges):
+        likeness = _likeness(other, edges[MIDDLE])
+        y, x = np.unravel_index(int((likeness - FAR).argmax()), likeness.shape)
+        shifts[number] = (x + _peak(likeness[y], int(x)) - FURTHEST, y + _peak(likeness[:, x], int(y)) - FURTHEST)
+    shifts[np.abs(shifts).max(1) < NEAREST] = 0
+    return shifts
+
+
+def _likeness(other: Edges, middle: Edges) -> np.ndarray:
+    """How well the middle picture is found in another one at every displacement: [2 FURTHEST + 1, 2 FURTHEST + 1]."""
+    cuts = np.linspace(FURTHEST, SIDE - FURTHEST, TILES + 1).astype(int)
+    total = np.zeros((2 * FURTHEST + 1, 2 * FURTHEST + 1), np.float32)
+    for top, bottom in itertools.pairwise(cuts):
+        for left, right in itertools.pairwise(cuts):
+            for where, what in zip(other, middle, strict=True):
+                around = where[top - FURTHEST:bottom + FURTHEST, left - FURTHEST:right + FURTHEST]
+                total += cv2.matchTemplate(around, what[top:bottom, left:right], cv2.TM_CCORR_NORMED)
+    return total / TILES**2
+
+
+def _edges(picture: np.ndarray) -> Edges:
+    soft = cv2.GaussianBlur(picture, (0, 0), 1.0)
+    across, down = cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)
+    return np.clip(across, -CLIP, CLIP), np.clip(down, -CLIP, CLIP)
+
+
+def _peak(values: np.ndarray, at: int) -> float:
+    """Where between the neighbours of its highest value a curve peaks, -0.5..0.5."""
+    if not 0 < at < len(values) - 1:
+        return 0.0
+    left, middle, right = (float(v) for v in values[at - 1:at + 2])
+    bend = left - 2 * middle + right
+    return 0.0 if bend >= 0 else min(0.5, max(-0.5, 0.5 * (left - right) / bend))
+
+
+def _moved_back(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    if not shift.any():
+        return image
+    move = np.array([[1, 0, -shift[0]], [0, 1, -shift[1]]], np.float64)
+    return cv2.warpAffine(image, move, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _log_length(window: Window) -> float:
+    """Binary logarithm of the length in seconds: what makes a displacement a speed."""
+    return float(np.log2(max(1, window.duration_us) / WINDOW_US))
 
 
 def _fit(image: np.ndarray) -> np.ndarray:
@@ -63,10 +146,11 @@ def _fit(image: np.ndarray) -> np.ndarray:
 
 
 def event_input(window: Window) -> np.ndarray:
-    """Events of a window as float32 [22, SIDE, SIDE].
+    """Events of a window as float32 [23, SIDE, SIDE].
 
     Channels: log1p of the mean count per sensor pixel in 8 equal time bins, OFF and ON (16); the same over the
-    whole window (2); signed sum up to bins 2, 4, 6 and 8, clipped (4). An empty window gives zeros.
+    whole window (2); signed sum up to bins 2, 4, 6 and 8, clipped (4); log window length (1). An empty window gives
+    zeros in all but the last.
     """
     events, width, height = window.events, window.resolution.width, window.resolution.height
     time_bin = (events["t"] - window.start_us) * BINS // window.duration_us
@@ -80,4 +164,5 @@ def event_input(window: Window) -> np.ndarray:
     channels[16:18] = np.log1p(per_pixel.sum(0))
     signed = (per_pixel[:, 1] - per_pixel[:, 0]).cumsum(0)
     channels[18:22] = np.clip(signed[1::2] * 0.3, -3, 3)
+    channels[22] = _log_length(window)
     return channels

@@ -18,8 +18,8 @@ import numpy as np
 from pipeline.captioner import Captioner
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle
+from streams.scenes.generate import random_scene
 from streams.scenes.render import render_window
-from streams.scenes.world import random_scene
 from streams.types import Resolution, Window
 
 PLAIN = "none"
@@ -100,7 +100,7 @@ class BenchTable:
 def clips(count: int) -> Iterator[Window]:
     """Windows of unseen scenes."""
     for seed in range(FIRST_CLIP, FIRST_CLIP + count):
-        yield render_window(random_scene(seed), Resolution(346, 260), seed=seed, noise_sigma=4.0)
+        yield render_window(random_scene(seed, aspect=346 / 260), Resolution(346, 260), seed=seed, noise_sigma=4.0)
 
 
 def compare(models: Models, names: Sequence[str], windows: Sequence[Window],

@@ -1,7 +1,8 @@
 """The bundled pair's model: eye, projector and decoder in one checkpoint directory.
 
     model, tokenizer = load_mini(directory)
-    rows = model.see(pixels)                # visual tokens [B, 7, D] of float32 [B, C, 128, 128]
+    slots = model.eye.slots(model.eye(pixels))    # pixels float32 [B, C, 128, 128]
+    tokens = model.projector(slots, memory)       # visual tokens [B, V, D]
 
 A directory holds config.json (a LlamaConfig with one more section, "parafovea"), model.safetensors (Llama names
 for the decoder, "eye." and "projector." for the rest, stored in 16 bit and computed in float32) and
@@ -21,30 +22,48 @@ from torch import Tensor, nn
 
 from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, rotate
 from pipeline.text import Tokenizer
-from pipeline.vision import ATTRIBUTES, SCENE, SLOTS, SlotEncoder, Slots, VisionConfig
+from pipeline.vision import ATTRIBUTES, COARSE, SCENE, SLOTS, Memory, SlotEncoder, Slots, VisionConfig, unmatched
 
-VISUAL_TOKENS = SLOTS + 1
-"""One per slot and one for the scene."""
+SCENE_AT = 2 * SLOTS
+"""Place of the scene's visual token: after the slots of this window and of the one before."""
+
+
+def visual_tokens(config: VisionConfig) -> int:
+    """How many visual tokens there are: slots, remembered slots, the scene and, where it is read, the grid."""
+    return SCENE_AT + 1 + (COARSE * COARSE if config.grid else 0)
 
 
 class Projector(nn.Module):
-    """Slots to visual tokens: soft attributes plus features of the peak cell, and one token for the scene."""
+    """Slots to visual tokens: soft attributes plus features of the peak cell; what was seen before; scene; grid."""
 
-    def __init__(self, features: int, size: int) -> None:
+    def __init__(self, config: VisionConfig, size: int) -> None:
         super().__init__()
-        self.attributes = nn.Linear(ATTRIBUTES, size, bias=False)
-        self.features = nn.Linear(features, size, bias=False)
-        self.scene = nn.Linear(SCENE, size)
-        self.place = nn.Parameter(torch.randn(VISUAL_TOKENS, size) * 0.5 / size**0.5)
-        for layer in (self.attributes, self.scene):
+        self.config = config
+        near, far = config.widths[-2:]
+        self.attributes = nn.Linear(ATTRIBUTES + 1, size, bias=False)
+        self.features = nn.Linear(near + far, size, bias=False)
+        self.before = nn.Linear(ATTRIBUTES + 1, size, bias=False)
+        self.scene = nn.Linear(SCENE + 2, size)
+        self.grid = nn.Linear(far, size, bias=False) if config.grid else None
+        self.place = nn.Parameter(torch.randn(visual_tokens(config), size) * 0.5 / size**0.5)
+        for layer in (self.attributes, self.before, self.scene):
             nn.init.normal_(layer.weight, std=size**-0.5)
-        nn.init.zeros_(self.features.weight)
+        for plain in (self.features, self.grid):
+            if plain is not None:
+                nn.init.zeros_(plain.weight)
 
-    def forward(self, slots: Slots) -> Tensor:
-        """Visual tokens [B, VISUAL_TOKENS, D]."""
+    def forward(self, slots: Slots, memory: Memory) -> Tensor:
+        """Visual tokens [B, visual_tokens, D]."""
+        known, strange = memory.known[:, None].float(), slots.strange[:, None].float()
+        new = unmatched(slots.attributes, memory.attributes) * known
+        gone = unmatched(memory.attributes, slots.attributes) * known
         features = F.rms_norm(slots.features, (slots.features.shape[-1],))
-        things = self.attributes(slots.attributes) + self.features(features)
-        return torch.cat([things, self.scene(slots.scene)[:, None]], 1) * 0.5 + self.place
+        things = self.attributes(torch.cat([slots.attributes, new[..., None]], -1)) + self.features(features)
+        before = self.before(torch.cat([memory.attributes, gone[..., None]], -1))
+        tokens = [things, before, self.scene(torch.cat([slots.scene, known, strange], -1))[:, None]]
+        if self.grid is not None:
+            tokens.append(self.grid(F.rms_norm(slots.grid, (slots.grid.shape[-1],))))
+        return torch.cat(tokens, 1) * 0.5 + self.place
 
 
 class MiniModel(nn.Module):
@@ -53,13 +72,8 @@ class MiniModel(nn.Module):
     def __init__(self, decoder: DecoderConfig, vision: VisionConfig) -> None:
         super().__init__()
         self.eye = SlotEncoder(vision)
-        self.projector = Projector(vision.widths[-1], decoder.hidden_size)
+        self.projector = Projector(vision, decoder.hidden_size)
         self.decoder = Decoder(decoder)
-
-    def see(self, pixels: Tensor) -> tuple[Tensor, Slots]:
-        """Visual tokens [B, VISUAL_TOKENS, D] and the slots behind them, from preprocessed windows."""
-        slots = self.eye.slots(self.eye(pixels))
-        return self.projector(slots), slots
 
     @property
     def pointing_layer(self) -> int:

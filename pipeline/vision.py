@@ -1,12 +1,13 @@
 """The bundled pair's eye: a small convolutional encoder that turns a window into object slots and tokens.
 
-    eye = SlotEncoder(VisionConfig(channels=15, colour=True))
-    seen = eye.slots(eye(pixels))            # pixels float32 [B, 15, 128, 128]
+    eye = SlotEncoder(VisionConfig(channels=19, colour=True))
+    seen = eye.slots(eye(pixels))            # pixels float32 [B, 19, 128, 128]
     seen.attributes.shape                    # (B, 6, ATTRIBUTES)
 
-Dense heads on an 8x8 grid (objectness, class, colour, direction, speed, offset, velocity, size) are decoded to
-the SLOTS best peaks, sorted from top to bottom; each slot becomes one visual token, one more token describes
-the whole scene. Idea of detecting peaks on a heat map: CenterNet (Zhou et al. 2019).
+Dense heads on a 16x16 grid (objectness, class, colour, direction, speed, offset, velocity, growth, size) are decoded
+to the SLOTS best peaks, sorted from top to bottom; each slot becomes one visual token, one more token describes the
+whole scene, and the coarse 8x8 grid is kept for those who want to look for themselves. Idea of detecting peaks on
+a heat map: CenterNet (Zhou et al. 2019).
 """
 
 from __future__ import annotations
@@ -17,47 +18,62 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streams.scenes.world import CLASSES, COLOURS, DIRECTIONS, PLACES, SPEEDS
+from streams.scenes.world import CAMERAS, CLASSES, COLOURS, DIRECTIONS, PLACES, SPEEDS, TIMES
 
-GRID = 8
+GRID = 16
+COARSE = 8
+"""Sides of the grid that objects are found on and of the one that goes to the decoder."""
+
 SLOTS = 6
 THRESHOLD = 0.45
 """Objectness above which a peak is an object."""
 
-GROUPS = {"cls": len(CLASSES), "colour": len(COLOURS), "direction": len(DIRECTIONS), "speed": len(SPEEDS)}
+STRANGE, STRANGE_WIDTH = 4.0, 32
+"""Logit above which a window is called strange: high, because a familiar one must hardly ever be."""
+
+GROUPS = {"cls": len(CLASSES), "colour": len(COLOURS) + 1, "direction": len(DIRECTIONS), "speed": len(SPEEDS)}
+"""Choices per attribute; the last colour is "cannot be told"."""
+
 REGRESSION = 7
-"""Offset x, y in cells; velocity x, y and speed in views per second; width and height in views."""
+"""Offset x, y in cells; velocity x, y in views per second and growth per second; width and height in views."""
 HEADS = 1 + sum(GROUPS.values()) + REGRESSION
 RBF = 8
 ATTRIBUTES = 1 + sum(GROUPS.values()) + 3 + 2 + 2 * RBF
-SCENE = len(PLACES) + 1
+SCENE_GROUPS = {"place": len(PLACES), "time": len(TIMES), "camera": len(CAMERAS)}
+SCENE = sum(SCENE_GROUPS.values())
 
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """channels: of the input. colour: whether the input carries colour. widths: of the four stages."""
+    """channels: of the input. colour: whether the input carries colour. grid: whether the decoder reads the coarse
+    grid beside the slots. widths: of the four stages."""
 
     channels: int
     colour: bool
+    grid: bool = False
     widths: tuple[int, ...] = (16, 32, 64, 128)
     residual: int = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Encoder output: cells [B, 64, C] row by row, heads [B, 64, HEADS], scene [B, SCENE] logits."""
+    """Encoder output, cells row by row: fine [B, 256, F], coarse [B, 64, C], heads [B, 256, HEADS], scene logits
+    [B, SCENE], strange: logit [B] that this is no scene of the rendered world."""
 
-    cells: Tensor
+    fine: Tensor
+    coarse: Tensor
     heads: Tensor
     scene: Tensor
+    strange: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Slots:
     """Objects found, from top to bottom, empty slots last.
 
-    attributes [B, SLOTS, ATTRIBUTES] soft values, features [B, SLOTS, C], scene [B, SCENE] probabilities,
-    boxes [B, SLOTS, 4] normalised x0 y0 x1 y1 at mid-window, found [B, SLOTS] bool.
+    attributes [B, SLOTS, ATTRIBUTES] soft values, features [B, SLOTS, F], scene [B, SCENE] probabilities,
+    boxes [B, SLOTS, 4] normalised x0 y0 x1 y1 at mid-window, found [B, SLOTS] bool, grid [B, 64, C],
+    strange [B] bool: nothing like the rendered world, so that nothing should be said about it.
     """
 
     attributes: Tensor
@@ -65,6 +81,41 @@ class Slots:
     scene: Tensor
     boxes: Tensor
     found: Tensor
+    grid: Tensor
+    strange: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What was seen in the window before: attributes [B, SLOTS, ATTRIBUTES] and whether there was one, known [B]."""
+
+    attributes: Tensor
+    known: Tensor
+
+    @staticmethod
+    def none(batch: int, device: torch.device | None = None) -> Memory:
+        """The memory of a conversation that begins."""
+        return Memory(torch.zeros(batch, SLOTS, ATTRIBUTES, device=device),
+                      torch.zeros(batch, dtype=torch.bool, device=device))
+
+
+def remember(slots: Slots) -> Memory:
+    """What the next window is compared with."""
+    return Memory(slots.attributes, torch.ones(len(slots.found), dtype=torch.bool, device=slots.found.device))
+
+
+def unmatched(mine: Tensor, others: Tensor) -> Tensor:
+    """How surely each object [B, N, ATTRIBUTES] has no likeness in class and colour among others [B, M, ATTRIBUTES].
+
+    Returns [B, N] in 0..1; where neither side sees colours, only the class counts.
+    """
+    start, likeness = 1, torch.ones(mine.shape[0], mine.shape[1], others.shape[1], device=mine.device)
+    for name, size in GROUPS.items():
+        a, b = mine[..., start:start + size], others[..., start:start + size]
+        start += size
+        if name == "cls" or (name == "colour" and bool(a.any()) and bool(b.any())):
+            likeness = likeness * (a @ b.transpose(1, 2))
+    return mine[..., 0] * (1 - likeness.amax(2))
 
 
 def boxes_after(slots: Slots, after_s: float) -> Tensor:
@@ -98,17 +149,23 @@ class SlotEncoder(nn.Module):
         super().__init__()
         self.config = config
         a, b, c, d = config.widths
-        self.body = nn.Sequential(
-            _down(config.channels, a, 5), _down(a, b, 3), _down(b, c, 3),
-            *[_Residual(c) for _ in range(config.residual)], _down(c, d, 3),
-            *[_Residual(d) for _ in range(config.residual)])
-        self.head = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, HEADS))
+        self.near = nn.Sequential(_down(config.channels, a, 5), _down(a, b, 3), _down(b, c, 3),
+                                  *[_Residual(c) for _ in range(config.residual)])
+        self.far = nn.Sequential(_down(c, d, 3), *[_Residual(d) for _ in range(config.residual)])
+        self.head = nn.Sequential(nn.Linear(c + d, d), nn.ReLU(), nn.Linear(d, HEADS))
         self.scene = nn.Linear(d, SCENE)
+        self.strange = nn.Sequential(nn.Linear(2 * d, STRANGE_WIDTH), nn.ReLU(), nn.Linear(STRANGE_WIDTH, 1))
 
     def forward(self, pixels: Tensor) -> Features:
         """Encode float32 [B, channels, 128, 128]."""
-        cells = self.body(pixels.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
-        return Features(cells, self.head(cells), self.scene(cells.mean(1)))
+        near = self.near(pixels.contiguous(memory_format=torch.channels_last))
+        far = self.far(near)
+        wide = F.interpolate(far, scale_factor=2.0, mode="bilinear", align_corners=False)
+        fine = torch.cat([near, wide], 1).flatten(2).transpose(1, 2)
+        coarse = far.flatten(2).transpose(1, 2)
+        # trained by itself afterwards: it must not pull at what the rest has learnt to see
+        overall = torch.cat([coarse.mean(1), coarse.std(1)], -1).detach()
+        return Features(fine, coarse, self.head(fine), self.scene(coarse.mean(1)), self.strange(overall)[:, 0])
 
     def slots(self, features: Features) -> Slots:
         """Decode the dense heads to the best SLOTS peaks."""
@@ -124,13 +181,14 @@ class SlotEncoder(nn.Module):
         order = torch.where(found, y, y + 1000).argsort(1)
         x, y, found, cell = (v.gather(1, order) for v in (x, y, found, cell))
         chosen = chosen.gather(1, order[..., None].expand_as(chosen))
-        cells = features.cells.gather(1, cell[..., None].expand(-1, -1, features.cells.shape[-1]))
+        cells = features.fine.gather(1, cell[..., None].expand(-1, -1, features.fine.shape[-1]))
         mask = found[..., None].float()
         attributes = describe(self._soft(chosen), chosen[..., -5:-2], chosen[..., -2:], x, y) * mask
-        scene = torch.cat([features.scene[:, :-1].softmax(-1), features.scene[:, -1:].sigmoid()], -1)
+        scene = torch.cat([part.softmax(-1) for part in features.scene.split(list(SCENE_GROUPS.values()), -1)], -1)
         half = chosen[..., -2:].clamp(0.01, 1) / 2
         boxes = torch.stack([x - half[..., 0], y - half[..., 1], x + half[..., 0], y + half[..., 1]], -1)
-        return Slots(attributes, cells * mask, scene, boxes.clamp(0, 1), found)
+        strange = features.strange > STRANGE
+        return Slots(attributes, cells * mask, scene, boxes.clamp(0, 1), found, features.coarse, strange)
 
     def _soft(self, chosen: Tensor) -> list[Tensor]:
         parts = chosen[..., 1:-REGRESSION].split(list(GROUPS.values()), -1)
@@ -142,6 +200,10 @@ class SlotEncoder(nn.Module):
 
 def describe(soft: list[Tensor], velocity: Tensor, size: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Attribute vector [..., ATTRIBUTES] of objects: presence, soft attributes by GROUPS, velocity, size, place."""
+    return torch.cat([torch.ones_like(x)[..., None], *soft, velocity, size, place_code(x, y)], -1)
+
+
+def place_code(x: Tensor, y: Tensor) -> Tensor:
+    """A place in the view as 2 * RBF soft values [..., 2 * RBF], the last part of an attribute vector."""
     places = (torch.arange(RBF, device=x.device) + 0.5) / RBF
-    near = [torch.exp(-(((v[..., None] - places) / 0.095) ** 2)) for v in (x, y)]
-    return torch.cat([torch.ones_like(x)[..., None], *soft, velocity, size, *near], -1)
+    return torch.cat([torch.exp(-(((v[..., None] - places) / 0.095) ** 2)) for v in (x, y)], -1)

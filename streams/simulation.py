@@ -6,7 +6,8 @@
 
 Model: log intensity, linear below `linear_below` grey levels (lin-log, Katz et al. 2012 / v2e, Hu et al. 2021);
 an event each time it moves by the pixel's own threshold, with the time interpolated linearly between the
-pictures (ESIM, Rebecq et al. 2018); refractory period, leak events and shot noise.
+pictures (ESIM, Rebecq et al. 2018); refractory period, leak events and shot noise, which is stronger in
+the dark (v2e).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import numpy as np
 
 from streams.types import EVENT_DTYPE, Events, Resolution, empty_packet
 
+SHOT_NOISE_IN_LIGHT = 0.25
+"""Shot noise of the brightest pixel as a share of the darkest one's (v2e, Hu et al. 2021)."""
+
 
 @dataclass(frozen=True)
 class SimulatorParameters:
@@ -25,7 +29,7 @@ class SimulatorParameters:
 
     threshold_on / threshold_off: change of natural log intensity per event. mismatch: standard deviation of
     the threshold between pixels, same unit. refractory_us: dead time of a pixel after an event.
-    leak_hz: rate of spontaneous ON events per pixel. shot_noise_hz: rate of random events per pixel.
+    leak_hz: rate of spontaneous ON events per pixel. shot_noise_hz: rate of random events of a dark pixel.
     linear_below: grey level (0..255) under which the response is linear.
     """
 
@@ -64,6 +68,7 @@ class EventSimulator:
         self._table = log_response(self.parameters.linear_below)
         self._reference: np.ndarray | None = None
         self._previous = np.zeros(shape, np.float32)
+        self._grey = np.zeros(shape, np.uint8)
         self._previous_us = 0
         self._last_event_us = np.full(shape[0] * shape[1], -(1 << 60), np.int64)
 
@@ -76,7 +81,7 @@ class EventSimulator:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
         if grey.shape != self.resolution.hw:
             raise ValueError(f"expected a picture of {self.resolution}, got {grey.shape[1]}x{grey.shape[0]}")
-        level = self._table[grey]
+        level, self._grey = self._table[grey], grey
         if self._reference is None:
             self._reference = level + self._rng.uniform(-0.5, 0.5, level.shape).astype(np.float32) * self._on
             self._previous, self._previous_us = level, t_us
@@ -137,10 +142,12 @@ class EventSimulator:
         count = int(self._rng.poisson(self.parameters.shot_noise_hz * duration_us * 1e-6 * pixels))
         if not count:
             return pixel, time_us, polarity
-        noise_us = self._previous_us + self._rng.integers(0, duration_us, count)
-        return (np.concatenate([pixel, self._rng.integers(0, pixels, count)]),
-                np.concatenate([time_us, noise_us]),
-                np.concatenate([polarity, self._rng.random(count) < 0.5]))
+        noisy = self._rng.integers(0, pixels, count)
+        light = self._grey.ravel()[noisy] * np.float32((1 - SHOT_NOISE_IN_LIGHT) / 255)
+        noisy = noisy[self._rng.random(count, np.float32) >= light]
+        noise_us = self._previous_us + self._rng.integers(0, duration_us, len(noisy))
+        return (np.concatenate([pixel, noisy]), np.concatenate([time_us, noise_us]),
+                np.concatenate([polarity, self._rng.random(len(noisy)) < 0.5]))
 
     def _assemble(self, pixel: np.ndarray, time_us: np.ndarray, polarity: np.ndarray) -> Events:
         order = np.argsort(time_us, kind="stable")

@@ -158,6 +158,7 @@ class Window:
 
     events: [n] sorted by t. frames: sorted by t_us. resolution: of the events. n_dropped: events lost in
     this span because a live consumer was too slow. clock_start_us: the start of the recording, for people.
+    previous: the window that the same conversation spoke about before, itself without a previous one.
     """
 
     start_us: int
@@ -169,6 +170,7 @@ class Window:
     frames_origin: FramesOrigin | None = None
     n_dropped: int = 0
     clock_start_us: int = field(default=0)
+    previous: Window | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.end_us <= self.start_us:

@@ -169,7 +169,7 @@ def test_stop_strings_across_blocks(stop: str, budget: int) -> None:
 def test_split_characters_appear_whole(budget: int) -> None:
     sentence = "ein Bär 🐻 läuft – schnell"
     line = [*tokenizer().encode(" " + sentence), tokenizer().eos]
-    assert len(line) > len(sentence)
+    assert any("�" in tokenizer().piece(token) for token in line)
     _, text, _, cycles = scripted(line, TreeDrafter(line, 1.0, 4, wide=False), Limits(99, budget))
     assert text == sentence
     assert all("�" not in token.text for cycle in cycles for token in cycle.emitted)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streams.simulation import EventSimulator, SimulatorParameters, log_response
+from streams.simulation import SHOT_NOISE_IN_LIGHT, EventSimulator, SimulatorParameters, log_response
 from streams.types import Resolution
 
 QUIET = SimulatorParameters(mismatch=0.0, leak_hz=0.0, shot_noise_hz=0.0, refractory_us=0)
@@ -69,9 +69,10 @@ def test_refractory_period_spaces_the_events_of_a_pixel() -> None:
 
 
 def test_noise_rates() -> None:
-    shot = EventSimulator(SMALL, SimulatorParameters(mismatch=0.0, leak_hz=0.0, shot_noise_hz=20.0), seed=1)
-    count = sum(len(events) for events in run(shot, [100] * 51, dt_us=20_000))
-    assert count == pytest.approx(20 * SMALL.width * SMALL.height, rel=0.05)
+    for grey, rate_hz in ((0, 20.0), (255, 20 * SHOT_NOISE_IN_LIGHT)):
+        shot = EventSimulator(SMALL, SimulatorParameters(mismatch=0.0, leak_hz=0.0, shot_noise_hz=20.0), seed=1)
+        count = sum(len(events) for events in run(shot, [grey] * 51, dt_us=20_000))
+        assert count == pytest.approx(rate_hz * SMALL.width * SMALL.height, rel=0.05)
     leak = EventSimulator(SMALL, SimulatorParameters(mismatch=0.0, leak_hz=3.0, shot_noise_hz=0.0), seed=1)
     events = np.concatenate(run(leak, [100] * 101, dt_us=20_000))
     assert events["p"].all()

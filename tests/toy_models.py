@@ -23,7 +23,7 @@ from streams.types import Frame, Resolution, Window, empty_packet
 @lru_cache(1)
 def tokenizer() -> Tokenizer:
     path = Path(mkdtemp()) / "tokenizer.json"
-    train_tokenizer(path, scenes=30)
+    train_tokenizer(path, {}, scenes=30)
     return Tokenizer(path)
 
 

@@ -1,6 +1,6 @@
 """Training of the L1 adapter: event VLM states to RGB VLM states for the same prefix, written by the RGB VLM.
 
-    for progress in train_adapter(FULL, Path("runs/mini")): ...
+    for progress in train_adapter(300, Path("runs/mini")): ...
 
 The original study paired the states of two independently written texts by index; here both models read the
 verifier's text, so a pair always belongs to the same next word. Scenes are split, never tokens.
@@ -23,13 +23,15 @@ from pipeline.training.loop import Progress, Schedule, train
 from pipeline.training.questions import KINDS, ask
 from pipeline.types import Draft, Verdict
 from pipeline.vlms.mini import MiniVLM, load
+from streams.scenes.generate import random_scene
 from streams.scenes.render import render_window
-from streams.scenes.world import observe, random_scene
+from streams.scenes.world import observe
 from streams.types import Resolution
 
-FIRST_SEED = 900_000_000
+FIRST_SEED = 700_000_000
 """Scenes of this stage: far from all others in training, and above TRAIN_SEEDS."""
 
+RESOLUTION = Resolution(173, 130)
 HELD_OUT = 0.1
 BOTTLENECK, STEPS, BATCH = 64, 1500, 256
 
@@ -49,8 +51,9 @@ def collect_states(scenes: int, folder: Path, device: torch.device | None = None
 
 def _states_of_scene(seed: int, rgb: MiniVLM, event: MiniVLM) -> dict[str, Tensor]:
     rng = random.Random(seed)
-    window = render_window(random_scene(seed), Resolution(173, 130), seed=seed, noise_sigma=rng.uniform(0, 6))
-    truth = observe(random_scene(seed), 0.0, WINDOW_US / 1e6)
+    scene = random_scene(seed, aspect=RESOLUTION.width / RESOLUTION.height)
+    window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=rng.uniform(0, 6))
+    truth = observe(scene, 0.0, WINDOW_US / 1e6, RESOLUTION.width / RESOLUTION.height)
     questions = [qa.question for kind in ("detailed", "brief", *rng.sample(KINDS, 3)) if (qa := ask(kind, truth, rng))]
     sources, targets = [], []
     for question in questions:

@@ -1,46 +1,135 @@
 """Training examples: random scenes as preprocessed windows with their truth.
 
-    example = rgb_example(seed=7)          # (pixels float32 [15, 128, 128], Observation)
+    example = make("rgb", seed=7, icons={})    # (pixels float32 [19, 128, 128], Observation)
 
 Seeds below TRAIN_SEEDS are never drawn in training: evaluation uses them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.inputs import FRAMES, event_input, rgb_input
-from streams.scenes.render import render_frames, simulate_events
-from streams.scenes.world import Observation, observe, random_scene
+from pipeline.inputs import CAMERA_WAY_X, FRAMES, LONGEST_US, SHORTEST_US, event_input, rgb_input
+from streams.reconstruction import reconstructed_frames
+from streams.scenes.generate import random_scene
+from streams.scenes.render import Drawings, render_frames, simulate_events
+from streams.scenes.world import Observation, ObservedObject, Scene, observe
 from streams.simulation import SimulatorParameters
 from streams.types import Frame, Resolution, Window, empty_packet
 
 TRAIN_SEEDS = 1_000_000
 """First seed of the training split; evaluation draws its scenes below."""
 
-RESOLUTIONS = (Resolution(173, 130), Resolution(240, 180), Resolution(346, 260))
-RESOLUTION_SHARES = (0.7, 0.2, 0.1)
+RESOLUTIONS = (Resolution(173, 130), Resolution(128, 128), Resolution(213, 120), Resolution(240, 180),
+               Resolution(346, 260))
+RESOLUTION_SHARES = (0.68, 0.1, 0.1, 0.08, 0.04)
 """Mostly small pictures, because they are cheap to render; both models see fractions of the view only."""
 
+DRAWN_SHARE = 0.45
+"""Share of training scenes with drawings in them."""
 
-def rgb_example(seed: int, plain: bool = False) -> tuple[np.ndarray, Observation]:
-    """A scene as the RGB model sees it; unless plain, with noise, grey, tints, blur and lost frames at random."""
+SPOILS = {"grey": 0.16, "tint": 0.2, "dim": 0.16, "blur": 0.14, "lost": 0.14, "reconstructed": 0.2}
+SPOILT_SHARE = 0.36
+COLOURLESS = ("grey", "reconstructed")
+MIRRORED = {"left": "right", "right": "left"}
+
+Example = tuple[np.ndarray, Observation]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A scene as a camera records it: its picture size and the length of the window."""
+
+    scene: Scene
+    resolution: Resolution
+    length_s: float
+
+    @property
+    def truth(self) -> Observation:
+        """What there is to say about it."""
+        return observe(self.scene, 0.0, self.length_s, self.resolution.width / self.resolution.height)
+
+
+def shot_of(seed: int, icons: Drawings) -> Shot:
+    """The training shot of a seed."""
+    rng = np.random.default_rng([seed, 20])
+    resolution = RESOLUTIONS[rng.choice(len(RESOLUTIONS), p=RESOLUTION_SHARES)]
+    length_s = 1.0
+    if rng.random() < 0.4:
+        length_s = float(np.exp(rng.uniform(np.log(SHORTEST_US), np.log(LONGEST_US)))) / 1e6
+    styles: dict[str, list[str]] = {}
+    if icons and rng.random() < DRAWN_SHARE:
+        for style, cls in icons:
+            styles.setdefault(cls, []).append(style)
+    scene = random_scene(seed, length_s, styles, resolution.width / resolution.height)
+    return Shot(scene, resolution, length_s)
+
+
+def truth_of(modality: str, seed: int, icons: Drawings) -> Observation:
+    """What the truth about make(modality, seed, icons) is, without making it."""
+    truth = shot_of(seed, icons).truth
+    if modality == "rgb" and _spoil_of(np.random.default_rng([seed, 21])) in COLOURLESS:
+        return without_colours(truth)
+    return truth
+
+
+def make(modality: str, seed: int, icons: Drawings) -> Example:
+    """A training scene as one model sees it; the truth holds no colour where the picture has none."""
+    return rgb_example(seed, icons) if modality == "rgb" else event_example(seed, icons)
+
+
+def rgb_example(seed: int, icons: Drawings) -> Example:
+    """Frames with noise and, in a third of the scenes, grey, tints, blur, lost frames or frames made of events."""
     rng = np.random.default_rng([seed, 21])
-    scene, resolution = random_scene(seed), RESOLUTIONS[rng.choice(3, p=RESOLUTION_SHARES)]
-    times_s = (np.arange(FRAMES) + 0.5) / FRAMES + rng.uniform(-0.03, 0.03, FRAMES)
-    sigma = float(rng.uniform(0, 8)) if plain or rng.random() < 0.75 else float(rng.uniform(8, 25))
-    frames = render_frames(scene, resolution, times_s, sigma, seed)
-    if not plain and rng.random() < 0.35:
-        frames = _spoil(frames, rng)
-    window = Window(0, 1_000_000, empty_packet(), frames, resolution)
-    return rgb_input(window), observe(scene, 0.0, 1.0)
+    shot = shot_of(seed, icons)
+    scene, resolution, length_s, truth = shot.scene, shot.resolution, shot.length_s, shot.truth
+    spoil = _spoil_of(rng)
+    if spoil == "reconstructed":
+        frames = _reconstructed(scene, resolution, length_s, rng, icons)
+    else:
+        rate_hz = float(rng.uniform(15, 60))
+        times_s = (np.arange(FRAMES) + 0.5) * length_s / FRAMES
+        times_s = np.clip((np.round(times_s * rate_hz) + rng.uniform(-0.5, 0.5)) / rate_hz, 0, length_s)
+        sigma = float(rng.uniform(0, 8)) if rng.random() < 0.7 else float(rng.uniform(8, 26))
+        frames = _spoil(render_frames(scene, resolution, np.unique(times_s), sigma, seed, drawings=icons), spoil, rng)
+    window = Window(0, round(length_s * 1e6), empty_packet(), frames, resolution)
+    return rgb_input(window), without_colours(truth) if spoil in COLOURLESS else truth
 
 
-def _spoil(frames: list[Frame], rng: np.random.Generator) -> list[Frame]:
-    kind = rng.choice(["grey", "tint", "dim", "blur", "repeat"])
+def _spoil_of(rng: np.random.Generator) -> str:
+    """What befalls the frames of an example, drawn first from its generator; empty for most."""
+    return str(rng.choice(list(SPOILS), p=list(SPOILS.values()))) if rng.random() < SPOILT_SHARE else ""
+
+
+def without_colours(truth: Observation) -> Observation:
+    """The same truth for somebody who sees no colours."""
+    return replace(truth, objects=tuple(replace(thing, colour=None) for thing in truth.objects))
+
+
+def _reconstructed(scene: Scene, resolution: Resolution, length_s: float, rng: np.random.Generator,
+                   icons: Drawings) -> list[Frame]:
+    warm_up_s = 0.3
+    events = simulate_events(scene, resolution, -warm_up_s, length_s, 24.0, sensor(rng), int(rng.integers(1 << 30)),
+                             icons)
+    times_us = np.round((np.arange(FRAMES) + 0.5) * length_s / FRAMES * 1e6).astype(np.int64)
+    return reconstructed_frames(events, resolution, times_us)
+
+
+def sensor(rng: np.random.Generator) -> SimulatorParameters:
+    """An event sensor of training: thresholds, mismatch and noise of its own."""
+    noisy = rng.random() < 0.25
+    return SimulatorParameters(
+        threshold_on=float(rng.uniform(0.15, 0.38)), threshold_off=float(rng.uniform(0.15, 0.38)),
+        mismatch=float(rng.uniform(0.01, 0.05)), leak_hz=float(rng.uniform(0, 0.5 if noisy else 0.2)),
+        shot_noise_hz=float(rng.uniform(0.8, 2.5) if noisy else rng.uniform(0.02, 0.8)))
+
+
+def _spoil(frames: list[Frame], kind: str, rng: np.random.Generator) -> list[Frame]:
     images = [frame.image for frame in frames]
     if kind == "grey":
         images = [np.repeat(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY)[..., None], 3, -1) for i in images]
@@ -50,29 +139,44 @@ def _spoil(frames: list[Frame], rng: np.random.Generator) -> list[Frame]:
         images = [cv2.LUT(i, table) for i in images]
     elif kind == "blur":
         images = [cv2.GaussianBlur(i, (0, 0), float(rng.uniform(0.5, 1.2))) for i in images]
-    else:
-        lost = int(rng.integers(1, len(images)))
-        images[lost] = images[lost - 1]
+    elif kind == "lost":
+        count = min(len(images) - 1, int(rng.integers(1, 6)))
+        kept = sorted(rng.choice(len(frames), len(frames) - count, replace=False))
+        return [frames[i] for i in kept]
     return [Frame(f.t_us, f.exposure_us, i) for f, i in zip(frames, images, strict=True)]
 
 
-def event_example(seed: int, plain: bool = False) -> tuple[np.ndarray, Observation]:
-    """A scene as the event model sees it; unless plain, with varied thresholds, mismatch and noise rates."""
+def event_example(seed: int, icons: Drawings) -> Example:
+    """Events of a sensor with varied thresholds, mismatch and noise rates. The truth keeps its colours: the drafter
+    guesses what the RGB model will say."""
     rng = np.random.default_rng([seed, 22])
-    scene, resolution = random_scene(seed), RESOLUTIONS[rng.choice(3, p=RESOLUTION_SHARES)]
-    parameters = SimulatorParameters()
-    if not plain:
-        parameters = SimulatorParameters(
-            threshold_on=float(rng.uniform(0.15, 0.3)), threshold_off=float(rng.uniform(0.15, 0.3)),
-            mismatch=float(rng.uniform(0.01, 0.05)), leak_hz=float(rng.uniform(0, 0.2)),
-            shot_noise_hz=float(rng.uniform(0, 1.5)))
-    rate_hz = float(rng.uniform(18, 30)) if not plain else 40.0
-    events = simulate_events(scene, resolution, 0.0, 1.0, rate_hz, parameters, seed)
-    return event_input(Window(0, 1_000_000, events, [], resolution)), observe(scene, 0.0, 1.0)
+    shot = shot_of(seed, icons)
+    rate_hz = float(rng.uniform(18, 30)) / max(0.6, shot.length_s**0.5)
+    events = simulate_events(shot.scene, shot.resolution, 0.0, shot.length_s, rate_hz, sensor(rng), seed, icons)
+    return event_input(Window(0, round(shot.length_s * 1e6), events, [], shot.resolution)), shot.truth
 
 
-def batch(modality: str, step: int, size: int) -> tuple[Tensor, list[Observation]]:
-    """The batch of a training step: pixels [size, C, 128, 128] and truths; the same step gives the same batch."""
-    example = rgb_example if modality == "rgb" else event_example
-    drawn = [example(seed) for seed in range(TRAIN_SEEDS + step * size, TRAIN_SEEDS + (step + 1) * size)]
+def mirrored(modality: str, example: Example) -> Example:
+    """The same scene seen in a mirror: another example for the price of none."""
+    pixels, truth = example
+    pixels = np.ascontiguousarray(pixels[..., ::-1])
+    if modality == "rgb":
+        pixels[CAMERA_WAY_X] *= -1
+    return pixels, replace(truth, objects=tuple(map(_mirrored, truth.objects)))
+
+
+def _mirrored(thing: ObservedObject) -> ObservedObject:
+    x0, y0, x1, y1 = thing.box
+    return replace(thing, x=1 - thing.x, vx=-thing.vx, box=(1 - x1, y0, 1 - x0, y1),
+                   direction=MIRRORED.get(thing.direction, thing.direction))
+
+
+def batch(modality: str, step: int, size: int, icons: Drawings) -> tuple[Tensor, list[Observation]]:
+    """The batch of a training step: pixels [size, C, 128, 128] and truths; the same step gives the same batch.
+
+    The second half are the mirror images of the first.
+    """
+    half = size // 2
+    drawn = [make(modality, TRAIN_SEEDS + step * half + i, icons) for i in range(half)]
+    drawn += [mirrored(modality, example) for example in drawn]
     return torch.from_numpy(np.stack([pixels for pixels, _ in drawn])), [truth for _, truth in drawn]

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from streams.types import InputError
 
 CHECKPOINT_EVERY_S = 60.0
+CURVE_POINTS = 200
+"""Points of a stage's learning curve, as far as it has so many steps."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
         optimizer.load_state_dict(state["optimizer"])
         average, first, spent_s, smooth = state["average"], state["step"], state["cpu_s"], state["smooth"]
     start_s, saved_s = time.process_time() - spent_s, time.monotonic()
+    points: list[dict[str, float]] = []
 
     def save(step: int, done: bool) -> None:
         state = {"model": model.state_dict(), "optimizer": None if done else optimizer.state_dict(),
@@ -87,7 +90,8 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
                  "smooth": smooth, "done": done, "steps": schedule.steps}
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
-        _append_curve(folder / f"{stage}.csv", step, smooth)
+        _append_curve(folder / f"{stage}.csv", points)
+        points.clear()
 
     for step in range(first, schedule.steps):
         for group in optimizer.param_groups:
@@ -104,6 +108,8 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
             torch._foreach_lerp_(average, [p.detach() for p in parameters], weight)
         for name, value in losses.items():
             smooth[name] = 0.97 * smooth.get(name, value.item()) + 0.03 * value.item()
+        if (step + 1) % max(1, schedule.steps // CURVE_POINTS) == 0 or step == first + 1:
+            points.append({"step": step + 1} | {name: round(value, 5) for name, value in smooth.items()})
         if time.monotonic() - saved_s > CHECKPOINT_EVERY_S:
             save(step + 1, done=False)
             saved_s = time.monotonic()
@@ -113,10 +119,16 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
     save(schedule.steps, done=True)
 
 
-def _append_curve(path: Path, step: int, smooth: dict[str, float]) -> None:
-    fresh = not path.exists()
+def _append_curve(path: Path, points: list[dict[str, float]]) -> None:
+    """Append points of a learning curve; the columns are those of the first point."""
+    if not points:
+        return
+    columns = list(points[0])
+    if path.exists():
+        with path.open(newline="") as file:
+            columns = next(csv.reader(file), columns)
     with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if fresh:
-            writer.writerow(["step", *smooth])
-        writer.writerow([step, *(round(v, 5) for v in smooth.values())])
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        if not file.tell():
+            writer.writeheader()
+        writer.writerows(points)

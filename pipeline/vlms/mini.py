@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +20,7 @@ from pipeline.mini import MiniModel, load_mini, locate
 from pipeline.models import WEIGHTS
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
-from pipeline.vision import Slots, boxes_after
+from pipeline.vision import Memory, Slots, boxes_after, remember
 from streams.types import InputError, Window
 
 CAPACITY = 512
@@ -26,6 +28,9 @@ CAPACITY = 512
 
 MAX_PROMPT = 256
 """Longest question in tokens."""
+
+RECENT = 4
+"""Windows whose slots are kept: several questions are asked about one window, and the next one compares with it."""
 
 
 class MiniVLM:
@@ -35,6 +40,7 @@ class MiniVLM:
         self.name, self.side = f"mini-{side}", side
         self.model, self.tokenizer = model, tokenizer
         self.hidden_size = model.decoder.config.hidden_size
+        self._recent: deque[tuple[Window, Slots]] = deque(maxlen=RECENT)
 
     def open(self, window: Window, prompt: str) -> DecoderSession:
         """Begin an answer; pixels are read by Session.prefill(). Raises InputError for an endless question."""
@@ -59,9 +65,29 @@ class MiniVLM:
 
     @torch.inference_mode()
     def see(self, window: Window) -> tuple[Tensor, Slots]:
-        """Visual tokens [1, 7, D] of a window and the objects behind them."""
+        """Visual tokens [1, V, D] of a window and the objects behind them."""
+        slots, memory = self.seen(window)
+        return self.model.projector(slots, memory), slots
+
+    @torch.inference_mode()
+    def seen(self, window: Window) -> tuple[Slots, Memory]:
+        """The objects of a window and what is remembered of the one before."""
+        slots, before = self.slots(window), window.previous
+        if before is None or (self.side == "rgb" and not before.frames):
+            return slots, Memory.none(1, slots.found.device)
+        return slots, remember(self.slots(before))
+
+    @torch.inference_mode()
+    def slots(self, window: Window) -> Slots:
+        """What the eye sees in a window; the last few windows are not looked at again."""
+        for known, slots in self._recent:
+            if known.events is window.events and known.frames is window.frames:
+                return slots
         pixels = torch.from_numpy(rgb_input(window) if self.side == "rgb" else event_input(window))
-        return self.model.see(pixels[None].to(self.model.decoder.embed.weight.device))
+        eye = self.model.eye
+        slots = eye.slots(eye(pixels[None].to(self.model.decoder.embed.weight.device)))
+        self._recent.append((replace(window, previous=None), slots))
+        return slots
 
     @property
     def parameters(self) -> int:

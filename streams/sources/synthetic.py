@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from streams.scenes.generate import random_scene
 from streams.scenes.story import play
-from streams.scenes.world import random_scene
 from streams.types import InputError, Losses, Packet, Resolution, SourceInfo
 
 SCENE_S = 4.0
