@@ -26,12 +26,13 @@ from pipeline.training.language import (
     first_position,
     pack_questions,
 )
-from pipeline.training.loop import Progress, Schedule, train
+from pipeline.training.loop import Progress, train
 from pipeline.training.mini import (
     LANGUAGE_BATCH,
     RGB_LAYERS,
     SHALLOW_LAYERS,
     answering,
+    language_schedule,
     moved,
     new_side,
 )
@@ -61,7 +62,7 @@ def distil(steps: int, folder: Path, tokenizer: Tokenizer, icons: Drawings, devi
         guessed = _next_words(student, slots["event"], rows, tokenizer).log_softmax(-1)
         return {"distilled": F.kl_div(guessed, wanted, reduction="batchmean")}
 
-    yield from train("event-distilled", student, loss_of_step, Schedule(steps, 6e-4, 50, 0.3, 0.02, 1.0, 0.97), folder)
+    yield from train("event-distilled", student, loss_of_step, language_schedule(steps, 6e-4), folder)
 
 
 def _next_words(side: LanguageSide, slots: Slots, rows: list[list[QA]], tokenizer: Tokenizer) -> Tensor:

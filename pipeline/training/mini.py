@@ -123,9 +123,13 @@ def train_language(modality: str, sizes: Sizes, folder: Path, tokenizer: Tokeniz
     for stage, layers, start_from, steps, rate in stages:
         side = new_side(modality, tokenizer, layers, folder, start_from).to(device)
         source = SlotSource(modality, vision_config(modality), folder, icons)
-        schedule = Schedule(steps, rate, min(50, max(1, steps // 5)), 0.3, 0.02, 1.0, 0.97)
         yield from train(f"{modality}-{stage}", side, answering(side, stage, steps, source, tokenizer, device),
-                         schedule, folder)
+                         language_schedule(steps, rate), folder)
+
+
+def language_schedule(steps: int, rate: float) -> Schedule:
+    """The schedule of every stage that trains a decoder; its averaged weights are kept."""
+    return Schedule(steps, rate, min(50, max(1, steps // 5)), 0.3, 0.02, 1.0, 0.97)
 
 
 def answering(side: LanguageSide, stage: str, steps: int, source: SlotSource, tokenizer: Tokenizer,
@@ -182,9 +186,8 @@ def grow(side: LanguageSide, state: dict[str, Tensor]) -> None:
     identity."""
     decoder = side.decoder
     layers = decoder.config.layers
-    homes = {0: 0, 1: pointing_layer(layers)} if layers > SHALLOW_LAYERS else {0: 0, 1: 1}
-    if f"decoder.layers.{layers - 1}.qkv.weight" in state:
-        homes = {i: i for i in range(layers)}
+    as_deep = f"decoder.layers.{layers - 1}.qkv.weight" in state
+    homes = {i: i for i in range(layers)} if as_deep else {0: 0, 1: pointing_layer(layers)}
     renamed = {name: value for name, value in state.items() if not name.startswith("decoder.layers.")}
     for old, new in homes.items():
         before, after = f"decoder.layers.{old}.", f"decoder.layers.{new}."
