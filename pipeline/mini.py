@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, rotate
 from pipeline.text import Tokenizer
-from pipeline.vision import ATTRIBUTES, COARSE, SCENE, SLOTS, Memory, SlotEncoder, Slots, VisionConfig, unmatched
+from pipeline.vision import ATTRIBUTES, COARSE, SCENE, SLOTS, Memory, SlotEncoder, Slots, VisionConfig, changes
 
 SCENE_AT = 2 * SLOTS
 """Place of the scene's visual token: after the slots of this window and of the one before."""
@@ -53,17 +53,17 @@ class Projector(nn.Module):
                 nn.init.zeros_(plain.weight)
 
     def forward(self, slots: Slots, memory: Memory) -> Tensor:
-        """Visual tokens [B, visual_tokens, D]."""
+        """Visual tokens [B, visual_tokens, D]; without a grid in the slots, its tokens are left out."""
         known, strange = memory.known[:, None].float(), slots.strange[:, None].float()
-        new = unmatched(slots.attributes, memory.attributes) * known
-        gone = unmatched(memory.attributes, slots.attributes) * known
+        new, gone = (sure * known for sure in changes(slots.attributes, memory.attributes))
         features = F.rms_norm(slots.features, (slots.features.shape[-1],))
         things = self.attributes(torch.cat([slots.attributes, new[..., None]], -1)) + self.features(features)
         before = self.before(torch.cat([memory.attributes, gone[..., None]], -1))
         tokens = [things, before, self.scene(torch.cat([slots.scene, known, strange], -1))[:, None]]
         if self.grid is not None:
             tokens.append(self.grid(F.rms_norm(slots.grid, (slots.grid.shape[-1],))))
-        return torch.cat(tokens, 1) * 0.5 + self.place
+        seen = torch.cat(tokens, 1)
+        return seen * 0.5 + self.place[:seen.shape[1]]
 
 
 class MiniModel(nn.Module):

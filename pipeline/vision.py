@@ -39,6 +39,13 @@ REGRESSION = 7
 HEADS = 1 + sum(GROUPS.values()) + REGRESSION
 RBF = 8
 ATTRIBUTES = 1 + sum(GROUPS.values()) + 3 + 2 + 2 * RBF
+VELOCITY_AT = [1 + sum(GROUPS.values()), 2 + sum(GROUPS.values())]
+SIZE_AT = [ATTRIBUTES - 2 * RBF - 2, ATTRIBUTES - 2 * RBF - 1]
+"""Places of velocity and size in an attribute vector."""
+
+NEARBY, ELAPSED_S = 0.07, (0.25, 0.5, 1.0, 2.0)
+"""Views within which two looks are at the same place, and times that may have passed between them."""
+
 SCENE_GROUPS = {"place": len(PLACES), "time": len(TIMES), "camera": len(CAMERAS)}
 SCENE = sum(SCENE_GROUPS.values())
 
@@ -51,7 +58,7 @@ class VisionConfig:
     channels: int
     colour: bool
     grid: bool = False
-    widths: tuple[int, ...] = (16, 32, 64, 128)
+    widths: tuple[int, ...] = (24, 48, 96, 128)
     residual: int = 2
 
 
@@ -72,7 +79,8 @@ class Slots:
     """Objects found, from top to bottom, empty slots last.
 
     attributes [B, SLOTS, ATTRIBUTES] soft values, features [B, SLOTS, F], scene [B, SCENE] probabilities,
-    boxes [B, SLOTS, 4] normalised x0 y0 x1 y1 at mid-window, found [B, SLOTS] bool, grid [B, 64, C],
+    boxes [B, SLOTS, 4] normalised x0 y0 x1 y1 at mid-window, found [B, SLOTS] bool, grid [B, 64, C] (perfect slots,
+    which training begins with, have none: [B, 0, C]),
     strange [B] bool: nothing like the rendered world, so that nothing should be said about it.
     """
 
@@ -104,24 +112,47 @@ def remember(slots: Slots) -> Memory:
     return Memory(slots.attributes, torch.ones(len(slots.found), dtype=torch.bool, device=slots.found.device))
 
 
-def unmatched(mine: Tensor, others: Tensor) -> Tensor:
-    """How surely each object [B, N, ATTRIBUTES] has no likeness in class and colour among others [B, M, ATTRIBUTES].
+def changes(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """How surely each object of now [B, N, ATTRIBUTES] is new since before [B, M, ATTRIBUTES], and each of before gone.
 
-    Returns [B, N] in 0..1; where neither side sees colours, only the class counts.
+    Returns [B, N] and [B, M] in 0..1. An object is the same when it has the same class and colour (where neither side
+    sees colours, the same class), or when it is where the other must have moved to: a class may be misread once.
     """
-    start, likeness = 1, torch.ones(mine.shape[0], mine.shape[1], others.shape[1], device=mine.device)
+    alike = torch.maximum(_same_name(now, before), _same_place(now, before))
+    return now[..., 0] * (1 - alike.amax(2)), before[..., 0] * (1 - alike.amax(1))
+
+
+def _same_name(now: Tensor, before: Tensor) -> Tensor:
+    start, likeness = 1, torch.ones(now.shape[0], now.shape[1], before.shape[1], device=now.device)
     for name, size in GROUPS.items():
-        a, b = mine[..., start:start + size], others[..., start:start + size]
+        a, b = now[..., start:start + size], before[..., start:start + size]
         start += size
         if name == "cls" or (name == "colour" and bool(a.any()) and bool(b.any())):
             likeness = likeness * (a @ b.transpose(1, 2))
-    return mine[..., 0] * (1 - likeness.amax(2))
+    return likeness
+
+
+def _same_place(now: Tensor, before: Tensor) -> Tensor:
+    """1 where an object of before has moved to an object of now of about its size within one of ELAPSED_S."""
+    moved = now[..., VELOCITY_AT, None].transpose(-1, -2) * torch.tensor(ELAPSED_S, device=now.device)[:, None]
+    origin = places(now)[..., None, :] - moved
+    distance = torch.cdist(origin.flatten(1, 2), places(before)).unflatten(1, origin.shape[1:3]).amin(2)
+    area, other = (v[..., SIZE_AT].clamp(min=1e-3).prod(-1) for v in (now, before))
+    ratio = area[:, :, None] / other[:, None, :]
+    there = now[..., 0, None] * before[..., None, :, 0]
+    return there * torch.exp(-((distance / NEARBY) ** 2)) * (2 * torch.minimum(ratio, 1 / ratio)).clamp(max=1)
+
+
+def places(attributes: Tensor) -> Tensor:
+    """Centres [B, N, 2] in views from place codes."""
+    codes = attributes[..., -2 * RBF:].unflatten(-1, (2, RBF))
+    centres = (torch.arange(RBF, device=codes.device) + 0.5) / RBF
+    return (codes * centres).sum(-1) / codes.sum(-1).clamp(min=1e-6)
 
 
 def boxes_after(slots: Slots, after_s: float) -> Tensor:
     """Where the objects are after_s seconds after mid-window, by their seen velocity: [B, SLOTS, 4] in 0..1."""
-    first = 1 + sum(GROUPS.values())
-    velocity = slots.attributes[..., first:first + 2]
+    velocity = slots.attributes[..., VELOCITY_AT]
     return (slots.boxes + torch.cat([velocity, velocity], -1) * after_s).clamp(0, 1)
 
 

@@ -36,11 +36,23 @@ from pipeline.training.questions import QA, ask
 from pipeline.training.slots import match, memories, oracle_slots
 from pipeline.training.vision import VOCABULARIES, losses, targets
 from pipeline.types import Draft, Verdict
-from pipeline.vision import GROUPS, SLOTS, Memory, SlotEncoder, Slots, remember, unmatched
+from pipeline.vision import (
+    GROUPS,
+    RBF,
+    SLOTS,
+    VELOCITY_AT,
+    Memory,
+    SlotEncoder,
+    Slots,
+    changes,
+    place_code,
+    places,
+    remember,
+)
 from pipeline.vlms.mini import load
 from streams.scenes.generate import random_scene
 from streams.scenes.render import render_window
-from streams.scenes.world import Observation
+from streams.scenes.world import CLASSES, Observation
 from streams.types import InputError, Resolution
 
 TINY = mini.Sizes(rgb_eye=2, event_eye=2, oracle=2, real=2, deep=2, event_oracle=2, event_real=2, distilled=4,
@@ -258,11 +270,28 @@ def test_what_has_a_likeness_is_not_new() -> None:
     sharp[..., 1:-20] = (sharp[..., 1:-20] > 0.5).float()
     memory = remember(replace(seen, attributes=sharp))
     assert memory.known.all()
-    assert unmatched(sharp, memory.attributes)[0].max() < 0.1
-    gone = memory.attributes.clone()
-    gone[0, 1] = 0
-    assert unmatched(sharp, gone)[0].argmax() == 1
-    assert unmatched(sharp, Memory.none(1).attributes)[0, :3].min() == 1
+    new, gone = changes(sharp, memory.attributes)
+    assert max(new.max(), gone.max()) < 0.1
+    without = memory.attributes.clone()
+    without[0, 1] = 0
+    new, gone = changes(sharp, without)
+    assert (new[0] > 0.9).tolist() == [False, True, False, False, False, False]
+    assert gone.max() < 0.1
+    new, gone = changes(without, sharp)
+    assert (gone[0] > 0.9).tolist() == [False, True, False, False, False, False]
+    assert changes(sharp, Memory.none(1).attributes)[0][0, :3].min() == 1
+
+
+def test_what_is_misread_where_it_must_have_moved_to_is_the_same() -> None:
+    now = perfect([three_objects()], "rgb").attributes
+    before = now.clone()
+    where = places(now) - now[..., VELOCITY_AT]
+    before[..., -2 * RBF:] = place_code(where[..., 0], where[..., 1]) * now[..., :1]
+    before[..., 1:1 + len(CLASSES)] = before[..., 1:1 + len(CLASSES)].roll(1, -1)
+    new, gone = changes(now, before)
+    assert max(new.max(), gone.max()) < 0.2
+    before[..., -2 * RBF:] = place_code(where[..., 0] + 0.4, where[..., 1]) * now[..., :1]
+    assert changes(now, before)[0][0, :3].max() > 0.9
 
 
 def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,16 +300,19 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: py
 
     def run(folder: Path, kill_after: int | None) -> torch.Tensor:
         torch.manual_seed(0)
-        model = torch.nn.Linear(4, 2)
+        hidden = torch.nn.Conv2d(2, 3, 2).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = torch.nn.Sequential(hidden, torch.nn.Flatten(), torch.nn.Linear(12, 2))
+        first = hidden.weight.detach().clone()
 
         def loss_of_step(step: int) -> dict[str, torch.Tensor]:
-            x = torch.randn(8, 4)  # from the global generator, as oracle noise and dropout are
+            x = torch.randn(8, 2, 3, 3)  # from the global generator, as oracle noise and dropout are
             return {"loss": (model(x) - 1).square().mean()}
 
-        for progress in train("toy", model, loss_of_step, schedule, folder):
+        for progress in train("toy", model, loss_of_step, schedule, folder, hidden=("0.weight",)):
             if progress.step == kill_after:
                 return torch.empty(0)
-        return model.weight.detach().clone()
+        assert not torch.equal(hidden.weight, first)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     whole = run(tmp_path / "whole", None)
     run(tmp_path / "killed", 4)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.inputs import CAMERA_WAY_X, FRAMES, LONGEST_US, SHORTEST_US, event_input, rgb_input
 from streams.reconstruction import reconstructed_frames
-from streams.scenes.generate import random_scene
+from streams.scenes.generate import beyond_doubt, changing, random_scene
 from streams.scenes.render import Drawings, render_frames, simulate_events
 from streams.scenes.world import Observation, ObservedObject, Scene, observe
 from streams.simulation import SimulatorParameters
@@ -43,16 +43,27 @@ Example = tuple[np.ndarray, Observation]
 
 @dataclass(frozen=True)
 class Shot:
-    """A scene as a camera records it: its picture size and the length of the window."""
+    """A scene as a camera records it: its picture size, the length of the window and where it begins."""
 
     scene: Scene
     resolution: Resolution
     length_s: float
+    start_s: float = 0.0
+
+    @property
+    def aspect(self) -> float:
+        """Width of the picture over its height."""
+        return self.resolution.width / self.resolution.height
+
+    @property
+    def end_s(self) -> float:
+        """Where the window ends."""
+        return self.start_s + self.length_s
 
     @property
     def truth(self) -> Observation:
         """What there is to say about it."""
-        return observe(self.scene, 0.0, self.length_s, self.resolution.width / self.resolution.height)
+        return observe(self.scene, self.start_s, self.end_s, self.aspect)
 
 
 def shot_of(seed: int, icons: Drawings) -> Shot:
@@ -70,6 +81,15 @@ def shot_of(seed: int, icons: Drawings) -> Shot:
     return Shot(scene, resolution, length_s)
 
 
+def shots_of(seed: int, icons: Drawings) -> tuple[Shot, Shot | None]:
+    """The training shot of a seed, but things may come and go as it begins, and the shot before it (None: that one's
+    truth would not be beyond doubt)."""
+    plain = shot_of(seed, icons)
+    shot = replace(plain, scene=changing(plain.scene, seed))
+    clear = beyond_doubt(shot.scene, -shot.length_s / 2, shot.aspect)
+    return shot, replace(shot, start_s=-shot.length_s) if clear else None
+
+
 def truth_of(modality: str, seed: int, icons: Drawings) -> Observation:
     """What the truth about make(modality, seed, icons) is, without making it."""
     truth = shot_of(seed, icons).truth
@@ -80,25 +100,34 @@ def truth_of(modality: str, seed: int, icons: Drawings) -> Observation:
 
 def make(modality: str, seed: int, icons: Drawings) -> Example:
     """A training scene as one model sees it; the truth holds no colour where the picture has none."""
-    return rgb_example(seed, icons) if modality == "rgb" else event_example(seed, icons)
+    return recorded(modality, shot_of(seed, icons), seed, icons)
 
 
-def rgb_example(seed: int, icons: Drawings) -> Example:
+def recorded(modality: str, shot: Shot, seed: int, icons: Drawings) -> Example:
+    """A shot as one model sees it; what befalls the input, and the sensor, depend on the seed alone."""
+    return rgb_example(shot, seed, icons) if modality == "rgb" else event_example(shot, seed, icons)
+
+
+def rgb_example(shot: Shot, seed: int, icons: Drawings) -> Example:
     """Frames with noise and, in a third of the scenes, grey, tints, blur, lost frames or frames made of events."""
     rng = np.random.default_rng([seed, 21])
-    shot = shot_of(seed, icons)
-    scene, resolution, length_s, truth = shot.scene, shot.resolution, shot.length_s, shot.truth
-    spoil = _spoil_of(rng)
+    truth, spoil = shot.truth, _spoil_of(rng)
     if spoil == "reconstructed":
-        frames = _reconstructed(scene, resolution, length_s, rng, icons)
+        frames = _reconstructed(shot, rng, icons)
     else:
         rate_hz = float(rng.uniform(15, 60))
-        times_s = (np.arange(FRAMES) + 0.5) * length_s / FRAMES
-        times_s = np.clip((np.round(times_s * rate_hz) + rng.uniform(-0.5, 0.5)) / rate_hz, 0, length_s)
+        times_s = shot.start_s + (np.arange(FRAMES) + 0.5) * shot.length_s / FRAMES
+        times_s = np.clip((np.round(times_s * rate_hz) + rng.uniform(-0.5, 0.5)) / rate_hz, shot.start_s, shot.end_s)
         sigma = float(rng.uniform(0, 8)) if rng.random() < 0.7 else float(rng.uniform(8, 26))
-        frames = _spoil(render_frames(scene, resolution, np.unique(times_s), sigma, seed, drawings=icons), spoil, rng)
-    window = Window(0, round(length_s * 1e6), empty_packet(), frames, resolution)
+        frames = render_frames(shot.scene, shot.resolution, np.unique(times_s), sigma, _noise_seed(shot, seed),
+                               drawings=icons)
+        frames = _spoil(frames, spoil, rng)
+    window = Window(round(shot.start_s * 1e6), round(shot.end_s * 1e6), empty_packet(), frames, shot.resolution)
     return rgb_input(window), without_colours(truth) if spoil in COLOURLESS else truth
+
+
+def _noise_seed(shot: Shot, seed: int) -> int:
+    return seed if shot.start_s == 0 else seed + (1 << 40)
 
 
 def _spoil_of(rng: np.random.Generator) -> str:
@@ -111,13 +140,12 @@ def without_colours(truth: Observation) -> Observation:
     return replace(truth, objects=tuple(replace(thing, colour=None) for thing in truth.objects))
 
 
-def _reconstructed(scene: Scene, resolution: Resolution, length_s: float, rng: np.random.Generator,
-                   icons: Drawings) -> list[Frame]:
+def _reconstructed(shot: Shot, rng: np.random.Generator, icons: Drawings) -> list[Frame]:
     warm_up_s = 0.3
-    events = simulate_events(scene, resolution, -warm_up_s, length_s, 24.0, sensor(rng), int(rng.integers(1 << 30)),
-                             icons)
-    times_us = np.round((np.arange(FRAMES) + 0.5) * length_s / FRAMES * 1e6).astype(np.int64)
-    return reconstructed_frames(events, resolution, times_us)
+    events = simulate_events(shot.scene, shot.resolution, shot.start_s - warm_up_s, shot.end_s, 24.0, sensor(rng),
+                             int(rng.integers(1 << 30)), icons)
+    times_s = shot.start_s + (np.arange(FRAMES) + 0.5) * shot.length_s / FRAMES
+    return reconstructed_frames(events, shot.resolution, np.round(times_s * 1e6).astype(np.int64))
 
 
 def sensor(rng: np.random.Generator) -> SimulatorParameters:
@@ -146,14 +174,15 @@ def _spoil(frames: list[Frame], kind: str, rng: np.random.Generator) -> list[Fra
     return [Frame(f.t_us, f.exposure_us, i) for f, i in zip(frames, images, strict=True)]
 
 
-def event_example(seed: int, icons: Drawings) -> Example:
+def event_example(shot: Shot, seed: int, icons: Drawings) -> Example:
     """Events of a sensor with varied thresholds, mismatch and noise rates. The truth keeps its colours: the drafter
     guesses what the RGB model will say."""
     rng = np.random.default_rng([seed, 22])
-    shot = shot_of(seed, icons)
     rate_hz = float(rng.uniform(18, 30)) / max(0.6, shot.length_s**0.5)
-    events = simulate_events(shot.scene, shot.resolution, 0.0, shot.length_s, rate_hz, sensor(rng), seed, icons)
-    return event_input(Window(0, round(shot.length_s * 1e6), events, [], shot.resolution)), shot.truth
+    events = simulate_events(shot.scene, shot.resolution, shot.start_s, shot.end_s, rate_hz, sensor(rng),
+                             _noise_seed(shot, seed), icons)
+    window = Window(round(shot.start_s * 1e6), round(shot.end_s * 1e6), events, [], shot.resolution)
+    return event_input(window), shot.truth
 
 
 def mirrored(modality: str, example: Example) -> Example:

@@ -28,6 +28,7 @@ from pipeline.training.language import (
 )
 from pipeline.training.loop import Progress, train
 from pipeline.training.mini import (
+    HIDDEN,
     LANGUAGE_BATCH,
     RGB_LAYERS,
     SHALLOW_LAYERS,
@@ -55,14 +56,14 @@ def distil(steps: int, folder: Path, tokenizer: Tokenizer, icons: Drawings, devi
             return true(step)
         rng = random.Random(f"distilled {step}")
         chosen = rng.sample(range(len(sources["rgb"].truths)), LANGUAGE_BATCH)
-        slots = {side: moved(source.rows(chosen)[0], device) for side, source in sources.items()}
+        slots = {side: moved(source.rows(chosen), device) for side, source in sources.items()}
         rows = [choose_questions(sources["rgb"].truths[i], None, rng, captions=False) for i in chosen]
         with torch.no_grad():
             wanted = _next_words(teacher, slots["rgb"], rows, tokenizer).softmax(-1)
         guessed = _next_words(student, slots["event"], rows, tokenizer).log_softmax(-1)
         return {"distilled": F.kl_div(guessed, wanted, reduction="batchmean")}
 
-    yield from train("event-distilled", student, loss_of_step, language_schedule(steps, 6e-4), folder)
+    yield from train("event-distilled", student, loss_of_step, language_schedule(steps, 6e-4), folder, HIDDEN)
 
 
 def _next_words(side: LanguageSide, slots: Slots, rows: list[list[QA]], tokenizer: Tokenizer) -> Tensor:

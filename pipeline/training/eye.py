@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from pipeline.inputs import EVENT_CHANNELS, RGB_CHANNELS
-from pipeline.training.data import TRAIN_SEEDS, batch, make
+from pipeline.training.data import TRAIN_SEEDS, Example, batch, recorded, shots_of
 from pipeline.training.loop import Progress, Schedule, train
+from pipeline.training.slots import match, seen_only
 from pipeline.training.vision import losses, targets
-from pipeline.vision import SlotEncoder, VisionConfig
+from pipeline.vision import SlotEncoder, Slots, VisionConfig
 from streams.scenes.render import Drawings
 
 BATCH = 32
+HIDDEN = ("near.", "far.", "head.0")
 CPU = torch.device("cpu")
 SEEN_SEEDS = TRAIN_SEEDS + 400_000_000
 """First of the training scenes that the eyes look at for the decoders: none that the eyes were trained on."""
@@ -29,9 +31,8 @@ SEEN_SEEDS = TRAIN_SEEDS + 400_000_000
 
 def vision_config(modality: str) -> VisionConfig:
     """The encoder of one side of the pair."""
-    if modality == "rgb":
-        return VisionConfig(RGB_CHANNELS, colour=True, grid=True, widths=(24, 48, 96, 128))
-    return VisionConfig(EVENT_CHANNELS, colour=False)
+    rgb = modality == "rgb"
+    return VisionConfig(RGB_CHANNELS if rgb else EVENT_CHANNELS, colour=rgb, grid=rgb)
 
 
 def train_eye(modality: str, steps: int, folder: Path, icons: Drawings, device: torch.device = CPU,
@@ -46,7 +47,7 @@ def train_eye(modality: str, steps: int, folder: Path, icons: Drawings, device: 
         wanted = {name: value.to(device) for name, value in targets(truths).items()}
         return losses(eye(pixels.to(device)), wanted, colour=modality == "rgb")
 
-    return train(f"{modality}-eye", eye, loss_of_step, Schedule(steps, 2e-3, flat=0.25), folder)
+    return train(f"{modality}-eye", eye, loss_of_step, Schedule(steps, 2e-3, flat=0.25), folder, HIDDEN)
 
 
 def trained_eye(modality: str, folder: Path) -> SlotEncoder:
@@ -60,19 +61,33 @@ def trained_eye(modality: str, folder: Path) -> SlotEncoder:
     return eye.eval().requires_grad_(False)
 
 
+def look(eye: SlotEncoder, examples: list[Example], device: torch.device = CPU) -> Slots:
+    """What an eye sees in some examples."""
+    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in examples]))
+    with torch.inference_mode():
+        slots = eye.slots(eye(pixels.to(device)))
+    return Slots(**{name: value.cpu().clone() for name, value in vars(slots).items()})
+
+
 def cache_slots(modality: str, scenes: int, folder: Path, icons: Drawings, device: torch.device = CPU,
                 ) -> Iterator[Progress]:
-    """Slots of training scenes as the eye sees them, with their truths; leaves folder/MODALITY-slots.pt, in batches."""
+    """What the eye sees of training scenes and of the window before each; leaves folder/MODALITY-slots.pt."""
     path = folder / f"{modality}-slots.pt"
     parts: list[dict[str, Any]] = torch.load(path, weights_only=True) if path.exists() else []
     eye = trained_eye(modality, folder).to(device)
     for start in range(len(parts) * BATCH, scenes, BATCH):
-        made = [make(modality, SEEN_SEEDS + start + i, icons) for i in range(BATCH)]
-        with torch.inference_mode():
-            slots = eye.slots(eye(torch.from_numpy(np.stack([pixels for pixels, _ in made])).to(device)))
-        part: dict[str, Any] = {name: value.cpu().half() if value.is_floating_point() else value.cpu().clone()
+        seeds = range(SEEN_SEEDS + start, SEEN_SEEDS + start + BATCH)
+        pairs = [shots_of(seed, icons) for seed in seeds]
+        now = [recorded(modality, shot, seed, icons) for seed, (shot, _) in zip(seeds, pairs, strict=True)]
+        before = [recorded(modality, earlier or shot, seed, icons)
+                  for seed, (shot, earlier) in zip(seeds, pairs, strict=True)]
+        slots, remembered = look(eye, now, device), look(eye, before, device)
+        found, _ = seen_only([truth for _, truth in before], match(remembered, [truth for _, truth in before]))
+        part: dict[str, Any] = {name: value.half() if value.is_floating_point() else value
                                 for name, value in vars(slots).items()}
-        parts.append(part | {"truths": [truth.to_json() for _, truth in made]})
+        parts.append(part | {
+            "remembered": remembered.attributes.half(), "truths": [truth.to_json() for _, truth in now],
+            "earlier": [earlier and truth.to_json() for truth, (_, earlier) in zip(found, pairs, strict=True)]})
         if start + BATCH >= scenes or len(parts) % 50 == 0:
             torch.save(parts, path.with_suffix(".tmp"))
             path.with_suffix(".tmp").replace(path)

@@ -9,6 +9,7 @@ Several questions about one scene share its visual tokens in one row; a mask kee
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipeline.text import SPECIALS, Tokenizer
 from pipeline.training.captions import SCENE
 from pipeline.training.data import shot_of
 from pipeline.training.questions import KINDS, QA, SHORT, ask
+from pipeline.training.vision import SCENE_VOCABULARIES, VOCABULARIES
 from pipeline.vision import Memory, Slots
 from streams.scenes.render import Drawings
 from streams.scenes.world import Observation
@@ -176,6 +178,29 @@ def predictions(side: LanguageSide, slots: Slots, memory: Memory, pack: Pack) ->
     states, *_ = side(slots, memory, pack)
     known = pack.labels != IGNORE
     return side.decoder.head(states[known]).argmax(-1).tolist(), pack.labels[known].tolist()
+
+
+SAID_AS = {"up": "upwards", "down": "downwards", "slow": "slowly", "fast": "quickly"}
+"""Words of the answers for attributes with a name of their own."""
+
+
+@torch.no_grad()
+def name_attributes(side: LanguageSide, tokenizer: Tokenizer) -> None:
+    """Let every attribute of a slot begin as the embedding of its word, so that words and things are alike."""
+    def named(words: Iterable[str | None]) -> Tensor:
+        return torch.stack([_embedding(side.decoder, tokenizer, SAID_AS.get(word, word)) if word else nothing
+                            for word in words], 1)
+
+    nothing = torch.zeros(side.decoder.config.hidden_size)
+    things = torch.cat([named(words) for words in VOCABULARIES.values()], 1)
+    for layer in (side.projector.attributes, side.projector.before):
+        layer.weight[:, 1:1 + things.shape[1]] = things
+    scene = torch.cat([named(words) for words in SCENE_VOCABULARIES.values()], 1)
+    side.projector.scene.weight[:, :scene.shape[1]] = scene
+
+
+def _embedding(decoder: Decoder, tokenizer: Tokenizer, word: str) -> Tensor:
+    return decoder.embed.weight[tokenizer.encode(" " + word)].mean(0)
 
 
 def first_position(side: LanguageSide) -> int:

@@ -31,16 +31,18 @@ from pipeline.training.language import (
     choose_questions,
     first_position,
     language_losses,
+    name_attributes,
     pack_questions,
     train_tokenizer,
 )
 from pipeline.training.loop import Progress, Schedule, train
 from pipeline.training.questions import declined
-from pipeline.training.slots import SlotSource, estranged, match, memories, seen_only
+from pipeline.training.slots import SlotSource, estranged
 from pipeline.training.strange import train_strange
 from pipeline.vision import Memory, Slots
 
 LANGUAGE_BATCH = 8
+HIDDEN = ("layers.",)
 ORACLE_SHARE = 0.2
 """Share of perfect slots mixed into the training on the eye's own slots."""
 
@@ -124,7 +126,7 @@ def train_language(modality: str, sizes: Sizes, folder: Path, tokenizer: Tokeniz
         side = new_side(modality, tokenizer, layers, folder, start_from).to(device)
         source = SlotSource(modality, vision_config(modality), folder, icons)
         yield from train(f"{modality}-{stage}", side, answering(side, stage, steps, source, tokenizer, device),
-                         language_schedule(steps, rate), folder)
+                         language_schedule(steps, rate), folder, HIDDEN)
 
 
 def language_schedule(steps: int, rate: float) -> Schedule:
@@ -138,15 +140,13 @@ def answering(side: LanguageSide, stage: str, steps: int, source: SlotSource, to
     def loss_of_step(step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{source.modality} {stage} {step}")
         perfect = stage == "oracle" or rng.random() < ORACLE_SHARE
-        slots, truths = (source.perfect if perfect else source.seen)(rng, LANGUAGE_BATCH)
-        truths, homes = seen_only(truths, match(slots, truths))
-        memory, previous = memories(slots, truths, homes, rng)
-        slots, strange = estranged(slots, rng)
+        looks = (source.perfect if perfect else source.seen)(rng, LANGUAGE_BATCH)
+        slots, strange = estranged(looks.slots, rng)
         captions = stage == "oracle" and step < 0.3 * steps
-        rows = [choose_questions(*pair, rng, captions) for pair in zip(truths, previous, strict=True)]
+        rows = [choose_questions(*pair, rng, captions) for pair in zip(looks.truths, looks.previous, strict=True)]
         rows = [[declined(qa) for qa in row] if i in strange else row for i, row in enumerate(rows)]
-        pack = pack_questions(tokenizer, rows, homes, first_position(side))
-        return language_losses(side, moved(slots, device), moved(memory, device), moved(pack, device))
+        pack = pack_questions(tokenizer, rows, looks.homes, first_position(side))
+        return language_losses(side, moved(slots, device), moved(looks.memory, device), moved(pack, device))
 
     return loss_of_step
 
@@ -163,7 +163,9 @@ def new_side(modality: str, tokenizer: Tokenizer, layers: int, folder: Path | No
             shrink = math.sqrt(2 * layers) if name.endswith(("out.weight", "down.weight")) else 1.0
             nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]) / shrink)
     nn.init.normal_(decoder.embed.weight, std=narrow)
+    decoder.head.weight.data.copy_(decoder.embed.weight)
     side = LanguageSide(Projector(vision_config(modality), config.hidden_size), decoder)
+    name_attributes(side, tokenizer)
     if folder is not None and start_from is not None:
         grow(side, stage_weights(folder, f"{modality}-{start_from}"))
     return side

@@ -1,15 +1,15 @@
 """What the decoders are trained on instead of pictures: slots of the eye, perfect slots, memories of a window before.
 
-    slots = oracle_slots(truths, colour=True, config=vision_config("rgb"))
-    memory, previous = memories(slots, truths, match(slots, truths), rng)
+    source = SlotSource("rgb", vision_config("rgb"), Path("runs/mini"), icons)
+    looks = source.seen(rng, 8)          # or source.perfect(rng, 8), before there is an eye
 
-A memory is made from the slots themselves: most things were there before, some were not, some are gone.
+A perfect memory is made from the slots themselves: most things were there before, some were not, some are gone.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +19,6 @@ from pipeline.training.data import TRAIN_SEEDS, truth_of
 from pipeline.training.vision import SCENE_VOCABULARIES, VOCABULARIES
 from pipeline.vision import (
     ATTRIBUTES,
-    COARSE,
     GROUPS,
     RBF,
     SCENE_GROUPS,
@@ -68,7 +67,7 @@ def oracle_slots(truths: list[Observation], colour: bool, config: VisionConfig) 
     half = numbers[..., 3:5] / 2
     boxes = torch.cat([numbers[..., 5:] - half, numbers[..., 5:] + half], -1)
     return Slots(attributes, torch.zeros(batch, SLOTS, near + far), torch.cat(scene, -1), boxes, found,
-                 torch.zeros(batch, COARSE * COARSE, far), torch.zeros(batch, dtype=torch.bool))
+                 torch.zeros(batch, 0, far), torch.zeros(batch, dtype=torch.bool))
 
 
 def estranged(slots: Slots, rng: random.Random) -> tuple[Slots, list[int]]:
@@ -142,6 +141,18 @@ def _earlier(thing: ObservedObject, vector: Tensor) -> tuple[ObservedObject, Ten
     return replace(thing, x=x, y=y), moved
 
 
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What one side saw of some scenes: slots, truths of what was found, the slot of each of their objects, what is
+    remembered of the window before and its truth (None = there was none)."""
+
+    slots: Slots
+    truths: list[Observation]
+    homes: list[list[int | None]]
+    memory: Memory
+    previous: list[Observation | None]
+
+
 class SlotSource:
     """Draws scenes with their slots: cached ones of the eye, or perfect ones."""
 
@@ -150,21 +161,29 @@ class SlotSource:
         path = folder / f"{modality}-slots.pt"
         parts = torch.load(path, weights_only=True) if path.exists() else []
         self.truths = [Observation.from_json(plain) for part in parts for plain in part.pop("truths")]
+        self._earlier = [plain and Observation.from_json(plain) for part in parts for plain in part.pop("earlier")]
         self._cached = {name: torch.cat([p[name] for p in parts]) for name in parts[0]} if parts else {}
 
-    def perfect(self, rng: random.Random, size: int) -> tuple[Slots, list[Observation]]:
+    def perfect(self, rng: random.Random, size: int) -> Looks:
         """Fresh scenes with oracle slots."""
         truths = [truth_of(self.modality, TRAIN_SEEDS + rng.randrange(300_000_000), self._icons) for _ in range(size)]
-        return oracle_slots(truths, self.modality == "rgb", self._config), truths
+        slots = oracle_slots(truths, self.modality == "rgb", self._config)
+        homes = match(slots, truths)
+        return Looks(slots, truths, homes, *memories(slots, truths, homes, rng))
 
-    def seen(self, rng: random.Random, size: int) -> tuple[Slots, list[Observation]]:
-        """Cached scenes with the eye's own slots."""
-        return self.rows(rng.sample(range(len(self.truths)), size))
+    def seen(self, rng: random.Random, size: int) -> Looks:
+        """Cached scenes with what the eye itself saw of them and of the window before."""
+        chosen = rng.sample(range(len(self.truths)), size)
+        slots = self.rows(chosen)
+        truths, homes = seen_only([self.truths[i] for i in chosen], match(slots, [self.truths[i] for i in chosen]))
+        previous = [None if rng.random() < NO_MEMORY else self._earlier[i] for i in chosen]
+        known = torch.tensor([truth is not None for truth in previous])
+        remembered = self._cached["remembered"][chosen].float() * known[:, None, None]
+        return Looks(slots, truths, homes, Memory(remembered, known), previous)
 
-    def rows(self, chosen: list[int]) -> tuple[Slots, list[Observation]]:
-        """These of the cached scenes."""
-        parts = {name: value[chosen] for name, value in self._cached.items()}
-        slots = Slots(**{name: value.float() if value.is_floating_point() else value for name, value in parts.items()})
-        return slots, [self.truths[i] for i in chosen]
+    def rows(self, chosen: list[int]) -> Slots:
+        """The eye's slots of these of the cached scenes."""
+        parts = {name: value[chosen] for name, value in self._cached.items() if name != "remembered"}
+        return Slots(**{name: value.float() if value.is_floating_point() else value for name, value in parts.items()})
 
 

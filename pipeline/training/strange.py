@@ -31,6 +31,7 @@ FIRST_SEED = 500_000_000
 
 SIDE_PX, MARGIN_PX = (173, 130), 60
 BATCH = 16
+DULL_SHARE, STILL_SHARE = 0.4, 0.2
 Rng = np.random.Generator
 Picture = Callable[[float], np.ndarray]
 
@@ -52,9 +53,12 @@ def strange_view(seed: int, icons: Drawings) -> tuple[Picture, float]:
     if kind in ("turned", "cut", "close"):
         return _spoilt_scene(kind, seed, rng, icons), length_s
     still = {"texture": _texture, "shapes": _shapes, "stripes": _stripes}[kind](rng)
-    vx, vy = rng.normal(0, 25, 2)
-    turn, zoom = (float(rng.normal(0, spread)) for spread in (8, 0.08))
-    shake = float(rng.uniform(0, 2))
+    if rng.random() < DULL_SHARE:
+        still = _dull(still, rng)
+    liveliness = float(rng.random() > STILL_SHARE) * float(rng.uniform(0.3, 1.5))
+    vx, vy = rng.normal(0, 25, 2) * liveliness
+    turn, zoom = (float(rng.normal(0, spread)) * liveliness for spread in (8, 0.08))
+    shake = float(rng.uniform(0, 2)) * liveliness
     return lambda t_s: _crop(still, vx * (t_s - 0.5) + shake * np.sin(11 * t_s), vy * (t_s - 0.5), turn * (t_s - 0.5),
                              float(np.exp(zoom * (t_s - 0.5)))), length_s
 
@@ -117,6 +121,15 @@ def _stripes(rng: Rng) -> np.ndarray:
         wave = np.sin(np.hypot(x - image.shape[1] / 2, y - image.shape[0] / 2) * 2 * np.pi / pitch)
     sharp = np.sign(wave) if rng.random() < 0.5 else wave
     return np.clip(image + (float(rng.uniform(30, 110)) * sharp)[..., None], 0, 255).astype(np.uint8)
+
+
+def _dull(image: np.ndarray, rng: Rng) -> np.ndarray:
+    """Out of focus, in uneven light and with little contrast, as the frames of event cameras often are."""
+    height, width = image.shape[:2]
+    soft = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 4))).astype(np.float32)
+    light = cv2.resize(rng.uniform(0.4, 1.6, (2, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    contrast, level = float(rng.uniform(0.25, 1)), float(rng.uniform(-60, 60))
+    return np.clip(((soft - 128) * contrast + 128 + level) * light[..., None], 0, 255).astype(np.uint8)
 
 
 def _spoilt_scene(kind: str, seed: int, rng: Rng, icons: Drawings) -> Picture:
