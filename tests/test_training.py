@@ -33,7 +33,7 @@ from pipeline.training.language import (
 from pipeline.training.loop import Schedule, train
 from pipeline.training.mini import decoder_config, export, grow, new_side, train_side
 from pipeline.training.questions import QA, ask
-from pipeline.training.slots import match, memories, oracle_slots
+from pipeline.training.slots import match, memories, oracle_slots, twinned
 from pipeline.training.vision import VOCABULARIES, losses, targets
 from pipeline.types import Draft, Verdict
 from pipeline.vision import (
@@ -262,6 +262,19 @@ def test_memories_are_told_as_they_are_remembered() -> None:
             kept = memory.attributes[row, :, 0].sum()
             assert kept == len(truth.objects)
             assert [o.y for o in truth.objects] == sorted(o.y for o in truth.objects)
+
+
+def test_twins_are_told_as_two_of_a_kind() -> None:
+    truths = [three_objects()] * 40
+    seen = perfect(truths, "rgb")
+    same, told, rows = twinned(seen, truths, match(seen, truths), random.Random(0))
+    assert 0 < len(rows) < 40
+    for row, truth in enumerate(told):
+        classes = [thing.cls for thing in truth.objects]
+        assert (len(set(classes)) < len({thing.cls for thing in truths[row].objects})) == (row in rows)
+        said = [CLASSES[int(v.argmax())] for v in same.attributes[row, :3, 1:1 + len(CLASSES)]]
+        assert said == classes
+    assert torch.equal(same.attributes[..., 1 + len(CLASSES):], seen.attributes[..., 1 + len(CLASSES):])
 
 
 def test_what_has_a_likeness_is_not_new() -> None:

@@ -37,7 +37,7 @@ FREE_SHARE = 0.4
 """Share of training's questions in free wording."""
 
 WEIGHTS = {"count": 0.4, "time": 0.3, "place": 0.3, "fastest": 0.7, "largest": 0.7, "leftmost": 0.7, "outside": 2.0,
-           "yes_no": 2.4, "existence": 1.6, "count_class": 1.6, "count_colour": 1.2, "change": 1.8}
+           "yes_no": 2.4, "existence": 1.6, "count_class": 1.6, "count_colour": 1.2, "change": 3.0}
 """How often a kind of short question is asked, 1 where it is not named: the harder the more often."""
 
 LED_IN = 3

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import random
 
-from pipeline.training.wording import KNOWN_WORDS
+from pipeline.training.phrasings import PHRASINGS, YES_NO
+from pipeline.training.wording import KNOWN_WORDS, plural
 from streams.scenes.world import CLASSES
 
 TEMPLATES_TRAIN: tuple[str, ...] = (
@@ -117,9 +118,17 @@ ENDINGS = ("", "", "er", "ing", "y", "le", "n", "t", "k", "sh", "rd", "x", "p")
 INVENTED = 0.45
 """Share of training's blanks that are filled with a word that does not exist."""
 
+ABOUT_A_CLASS = tuple(text for texts in (*PHRASINGS.values(), *YES_NO.values()) for text in texts
+                      if ("{cls}" in text or "{plural}" in text) and "{colour}" not in text and "{way}" not in text)
+FAMILIAR = 0.35
+"""Share of training's questions that only differ from one about a class in the thing asked about."""
+
 
 def outside(rng: random.Random, unseen: bool = False) -> str:
     """A question that cannot be answered from a scene; unseen: from the lists that training never draws from."""
+    if not unseen and rng.random() < FAMILIAR:
+        thing = invented(rng) if rng.random() < INVENTED else rng.choice(NOUNS[False])
+        return _with_article(rng.choice(ABOUT_A_CLASS).format(cls=thing, plural=plural(thing)), thing)
     template = rng.choice(TEMPLATES_TEST if unseen else TEMPLATES_TRAIN)
 
     def word(table: dict[bool, tuple[str, ...]]) -> str:
@@ -129,6 +138,10 @@ def outside(rng: random.Random, unseen: bool = False) -> str:
     text = template.format(cls=rng.choice(CLASSES), noun=noun, attribute=word(ATTRIBUTES), adjective=word(ADJECTIVES),
                            verb=word(VERBS), subject=rng.choice(SUBJECTS[unseen]), country=rng.choice(COUNTRIES),
                            language=rng.choice(LANGUAGES))
+    return _with_article(text, noun)
+
+
+def _with_article(text: str, noun: str) -> str:
     return text.replace(f"a {noun}", f"an {noun}") if noun[0] in "aeiou" else text
 
 

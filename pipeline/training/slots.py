@@ -38,6 +38,10 @@ MATCHED = 0.24
 STRANGE_SHARE = 0.06
 """Share of training windows that are called strange."""
 
+TWINS = 0.25
+"""Share of scenes of several objects in which two are made the same kind of thing: two dogs are rare otherwise, and
+every answer about "the dog" is another then."""
+
 NO_MEMORY, SAME = 0.15, 0.3
 """Shares of training conversations that begin with this window, and in which nothing came or went."""
 
@@ -81,6 +85,23 @@ def estranged(slots: Slots, rng: random.Random) -> tuple[Slots, list[int]]:
 def _doubtful(group: Tensor) -> Tensor:
     doubt = torch.rand(*group.shape[:-1], 1) ** 4 * 0.4
     return group * (1 - doubt) + doubt * torch.softmax(torch.randn_like(group) * 2, -1)
+
+
+def twinned(slots: Slots, truths: list[Observation], homes: list[list[int | None]], rng: random.Random,
+            ) -> tuple[Slots, list[Observation], list[int]]:
+    """The same scenes, but in some of them one object is of the class of another; and which scenes those are."""
+    attributes, told, rows = slots.attributes.clone(), list(truths), list[int]()
+    classes = slice(1, 1 + GROUPS["cls"])
+    for row, (truth, slots_of) in enumerate(zip(truths, homes, strict=True)):
+        if len(truth.objects) < 2 or rng.random() > TWINS:
+            continue
+        model, other = rng.sample(range(len(truth.objects)), 2)
+        attributes[row, slots_of[other], classes] = slots.attributes[row, slots_of[model], classes]
+        things = list(truth.objects)
+        things[other] = replace(things[other], cls=things[model].cls)
+        told[row] = replace(truth, objects=tuple(things))
+        rows.append(row)
+    return replace(slots, attributes=attributes), told, rows
 
 
 def match(slots: Slots, truths: list[Observation]) -> list[list[int | None]]:
@@ -169,6 +190,7 @@ class SlotSource:
         truths = [truth_of(self.modality, TRAIN_SEEDS + rng.randrange(300_000_000), self._icons) for _ in range(size)]
         slots = oracle_slots(truths, self.modality == "rgb", self._config)
         homes = match(slots, truths)
+        slots, truths, _ = twinned(slots, truths, homes, rng)
         return Looks(slots, truths, homes, *memories(slots, truths, homes, rng))
 
     def seen(self, rng: random.Random, size: int) -> Looks:
@@ -176,7 +198,10 @@ class SlotSource:
         chosen = rng.sample(range(len(self.truths)), size)
         slots = self.rows(chosen)
         truths, homes = seen_only([self.truths[i] for i in chosen], match(slots, [self.truths[i] for i in chosen]))
-        previous = [None if rng.random() < NO_MEMORY else self._earlier[i] for i in chosen]
+        slots, truths, changed = twinned(slots, truths, homes, rng)
+        # what is remembered does not fit where a class was changed
+        previous = [None if row in changed or rng.random() < NO_MEMORY else self._earlier[i]
+                    for row, i in enumerate(chosen)]
         known = torch.tensor([truth is not None for truth in previous])
         remembered = self._cached["remembered"][chosen].float() * known[:, None, None]
         return Looks(slots, truths, homes, Memory(remembered, known), previous)
