@@ -140,6 +140,10 @@ class Layer(nn.Module):
             k, v = cache.keys[index, :, :, :end], cache.values[index, :, :, :end]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1,
                                                enable_gqa=self.config.kv_heads != self.config.heads)
+        return self.after(x, mixed)
+
+    def after(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """What follows attention, given its result [B, heads, T, head_size]: projection, residuals, MLP."""
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
@@ -149,6 +153,14 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply rotary positions to x [B, H, T, head_size]; cos, sin [B or 1, 1, T, head_size]."""
     first, second = x.chunk(2, -1)
     return x * cos + torch.cat([-second, first], -1) * sin
+
+
+def rotary(config: DecoderConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [max_positions, head_size] of rotary positions (Su et al. 2021)."""
+    angle = torch.arange(0, config.head_size, 2, dtype=torch.float64) / config.head_size
+    turns = torch.arange(config.max_positions)[:, None] / config.rope_theta ** angle[None]
+    table = torch.cat([turns, turns], -1)
+    return table.cos().float(), table.sin().float()
 
 
 class Decoder(nn.Module):
@@ -166,11 +178,9 @@ class Decoder(nn.Module):
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tied:
             self.head.weight = self.embed.weight
-        angle = torch.arange(0, config.head_size, 2, dtype=torch.float64) / config.head_size
-        turns = torch.arange(config.max_positions)[:, None] / config.rope_theta ** angle[None]
-        table = torch.cat([turns, turns], -1)
-        self.register_buffer("cos", table.cos().float(), persistent=False)
-        self.register_buffer("sin", table.sin().float(), persistent=False)
+        cos, sin = rotary(config)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None = None, cache: KVCache | None = None,
                 taps: Sequence[int] = ()) -> tuple[Tensor, Tensor | None]:

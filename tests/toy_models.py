@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -16,7 +17,7 @@ from pipeline.models import Models
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
 from pipeline.training.language import train_tokenizer
-from pipeline.types import Draft, Rule, Scores, Verdict
+from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Frame, Resolution, Window, empty_packet
 
 
@@ -74,7 +75,7 @@ class TreeDrafter:
         self._truth, self._right, self._wide = truth, right, wide
         self._rng, self._done = random.Random(seed), 0
 
-    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+    def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         self._done = 0
 
     def propose(self, budget: int) -> Draft:
