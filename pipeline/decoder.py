@@ -222,8 +222,7 @@ class Decoder(nn.Module):
         own = {"embed.weight": state["model.embed_tokens.weight"], "norm.weight": state["model.norm.weight"],
                "head.weight": state["model.embed_tokens.weight" if self.config.tied else "lm_head.weight"]}
         for i in range(self.config.layers):
-            for name, sources in FUSED.items():
-                own[f"layers.{i}.{name}"] = torch.cat([state[f"model.layers.{i}.{s}"] for s in sources])
+            own |= {f"layers.{i}.{name}": value for name, value in fused(state, f"model.layers.{i}.").items()}
         self.load_state_dict({name: value.float() for name, value in own.items()})
 
     def llama_state(self) -> dict[str, Tensor]:
@@ -232,14 +231,8 @@ class Decoder(nn.Module):
         state = {"model.embed_tokens.weight": own["embed.weight"], "model.norm.weight": own["norm.weight"]}
         if not self.config.tied:
             state["lm_head.weight"] = own["head.weight"]
-        head = self.config.head_size
-        projections = (self.config.heads * head, self.config.kv_heads * head, self.config.kv_heads * head)
-        for i in range(self.config.layers):
-            cuts = {"qkv.weight": projections, "gate_up.weight": (self.config.intermediate_size,) * 2}
-            for name, targets in FUSED.items():
-                fused = own[f"layers.{i}.{name}"]
-                pieces = fused.split(list(cuts.get(name, (len(fused),))))
-                state.update({f"model.layers.{i}.{t}": p for t, p in zip(targets, pieces, strict=True)})
+        for i, layer in enumerate(self.layers):
+            state |= {f"model.layers.{i}.{name}": value for name, value in unfused(layer).items()}
         return state
 
 
@@ -250,6 +243,24 @@ FUSED = {"attention_norm.weight": ("input_layernorm.weight",),
          "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
          "down.weight": ("mlp.down_proj.weight",)}
 """Our fused tensors and the transformers tensors they are made of, inside one layer."""
+
+
+def fused(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """One layer's weights under our names, from those under transformers' names after a prefix; what the checkpoint
+    has no tensor for (a layer without its first norm) is left out."""
+    return {name: torch.cat([state[prefix + source] for source in sources])
+            for name, sources in FUSED.items() if prefix + sources[0] in state}
+
+
+def unfused(layer: nn.Module) -> dict[str, Tensor]:
+    """One layer's weights under transformers' names."""
+    assert isinstance(layer, Layer)
+    cuts = {"qkv.weight": layer.split, "gate_up.weight": (layer.config.intermediate_size,) * 2}
+    state: dict[str, Tensor] = {}
+    for name, value in layer.state_dict().items():
+        pieces = value.split(list(cuts.get(name, (len(value),))))
+        state |= dict(zip(FUSED[name], pieces, strict=True))
+    return state
 
 
 def llama_names(config: DecoderConfig) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 
+from pipeline.decoder import Decoder
 from pipeline.text import Tokenizer
 from streams.types import Window
 
@@ -251,6 +252,8 @@ class VLM(Protocol):
     name: str
     hidden_size: int
     tokenizer: Tokenizer
+    decoder: Decoder | None
+    """The decoder whose states a draft head may go on from; None where it is somebody else's code."""
 
     @property
     def parameters(self) -> int:

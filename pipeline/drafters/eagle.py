@@ -1,7 +1,8 @@
 """EAGLE: one layer that guesses the verifier's next state from its last one and the token it led to.
 
     drafter = create(models, None)          # EAGLE-2, a tree that grows where it is likely
-    drafter = create(models, "static")      # EAGLE-1's fixed tree; "chain": no branches; "hass": HASS's training
+    drafter = create(models, "static")      # EAGLE-1's fixed tree; "chain": no branches; "hass": HASS's training;
+                                            # or a folder in the format that EAGLE's authors publish
 
 Feature f of a token is the verifier's state that its head reads; the layer sees (f of a token, the next token) and
 says the next f, which the verifier's own head turns into words (EAGLE-1: Li et al. 2024a; dynamic tree: EAGLE-2, Li
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, rotary
+from pipeline.checkpoints import check_names, load_module, read_checkpoint, write_checkpoint
+from pipeline.decoder import FUSED, Decoder, DecoderConfig, KVCache, Layer, fused, rotary, unfused
 from pipeline.models import Models
 from pipeline.trees import Grown, attention_mask, grow, grow_ranks
 from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
@@ -57,11 +60,49 @@ class EagleHead(nn.Module):
 
 
 def create(models: Models, variant: str | None) -> EagleDrafter:
-    """Make it. Raises InputError for a shape that does not exist and where no head was trained."""
-    shape = variant or SHAPES[0]
-    if shape not in SHAPES:
-        raise InputError(f"drafter 'eagle' has no variant {variant!r}; use eagle:{' or eagle:'.join(SHAPES)}")
-    raise InputError("no EAGLE head is trained for this pair yet")
+    """Make it. Raises InputError where no head was trained for the pair and for a variant that does not exist."""
+    verifier = models.rgb.decoder
+    if verifier is None:
+        raise InputError(f"drafter 'eagle' needs the states of the verifier, and {models.rgb.name} does not show them; "
+                         "use --drafter recall or vlm")
+    folder = models.heads / ("eagle-hass" if variant == "hass" else "eagle")
+    if variant not in (None, "hass", *SHAPES):
+        folder = Path(variant)
+        if not folder.is_dir():
+            raise InputError(f"drafter 'eagle' has no variant {variant!r}; use {', '.join(SHAPES)}, hass or the folder "
+                             "of a checkpoint")
+    shape = variant if variant in SHAPES else SHAPES[0]
+    name = f"eagle:{variant}" if variant else "eagle"
+    return EagleDrafter(name, verifier, load_head(folder, verifier), models.tokenizer.eos, shape)
+
+
+INSIDE = {source for name, sources in FUSED.items() if name != "attention_norm.weight" for source in sources}
+
+
+def load_head(folder: Path, verifier: Decoder) -> EagleHead:
+    """A head from a checkpoint with the published names. Raises InputError where it does not fit the verifier."""
+    config, state = read_checkpoint(folder, "train it with: parafovea train eagle")
+    check_names(state, {"fc.weight", *(f"layers.0.{name}" for name in INSIDE)}, {"fc.bias", "embed_tokens.weight"},
+                folder)
+    embedded = state.pop("embed_tokens.weight", None)
+    if embedded is not None and embedded.shape != verifier.embed.weight.shape:
+        raise InputError(f"the checkpoint in {folder} was made for {len(embedded)} tokens, the verifier "
+                         f"has {len(verifier.embed.weight)}; use a head trained for it")
+    head = EagleHead(DecoderConfig.from_llama(config))
+    own = {"fc.weight": state["fc.weight"], "fc.bias": state.get("fc.bias", torch.zeros(len(state["fc.weight"])))}
+    own |= {f"layer.{name}": value for name, value in fused(state, "layers.0.").items()}
+    load_module(head, own, folder)
+    if head.config.hidden_size != verifier.config.hidden_size:
+        raise InputError(f"the checkpoint in {folder} was made for states of {head.config.hidden_size} numbers, the "
+                         f"verifier has {verifier.config.hidden_size}; use a head trained for it")
+    return head.eval().requires_grad_(False).to(verifier.embed.weight.device)
+
+
+def save_head(head: EagleHead, folder: Path, **facts: float) -> None:
+    """Write a checkpoint with the published names."""
+    state = {"fc.weight": head.fc.weight.data, "fc.bias": head.fc.bias.data}
+    state |= {f"layers.0.{name}": value for name, value in unfused(head.layer).items()}
+    write_checkpoint(folder, head.config.to_llama(architectures=["EagleModel"], **facts), state)
 
 
 class EagleDrafter:

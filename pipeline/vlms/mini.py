@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipeline.decoder import FINAL, KVCache
+from pipeline.decoder import FINAL, Decoder, KVCache
 from pipeline.inputs import event_input, rgb_input
 from pipeline.mini import MiniModel, load_mini, locate
 from pipeline.models import WEIGHTS
@@ -39,6 +39,7 @@ class MiniVLM:
     def __init__(self, side: Literal["event", "rgb"], model: MiniModel, tokenizer: Tokenizer) -> None:
         self.name, self.side = f"mini-{side}", side
         self.model, self.tokenizer = model, tokenizer
+        self.decoder: Decoder | None = model.decoder
         self.hidden_size = model.decoder.config.hidden_size
         self._recent: deque[tuple[Window, Slots]] = deque(maxlen=RECENT)
 
