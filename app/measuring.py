@@ -81,6 +81,7 @@ def eval_mini(scenes: int, seed: int, as_json: bool, options: ModelOptions) -> N
 MEASURES = (("short answers (event: without colour)", "short_exact", "short_exact_no_colour"),
             ("attributes in detailed captions (event: without colour)", "slots", "slots_no_colour"),
             ("brief caption", "brief_exact", ""), ("detailed caption", "caption_exact", ""),
+            ("pictures unlike this world declined", "strange_declined", "strange_declined"),
             ("class in a drawing style never trained on", "unseen_style_class", "unseen_style_class"),
             ("outside questions declined", "declined", "declined"),
             ("inside questions not declined", "not_declined", "not_declined"),

@@ -4,9 +4,9 @@
 
 Every scene gets one question of each kind, a part of them in free wording, put to both sides; then the same with
 five times the sensor noise, with frames reconstructed from its events, and, for every fifth scene, with another
-camera (resolution, frame rate, window length). "Chance" is a blind answerer that knows the questions and always
-gives the most frequent answer. Answers are greedy: the true answer is checked in one pass, and what differs is
-written out.
+camera (resolution, frame rate, window length); a picture that is nothing like the rendered world must be declined.
+"Chance" is a blind answerer that knows the questions and always gives the most frequent answer. Answers are greedy:
+the true answer is checked in one pass, and what differs is written out.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from pipeline.decoding import Limits, decode
 from pipeline.drafters.none import NoneDrafter
 from pipeline.models import Models
 from pipeline.scoreboard import SIDES, Scoreboard
+from pipeline.training.captions import DECLINED
 from pipeline.training.data import TRAIN_SEEDS, without_colours
 from pipeline.training.language import LanguageSide, exact, first_position, pack_questions, predictions
 from pipeline.training.questions import KINDS, QA, SHORT, ask
+from pipeline.training.strange import strange_window
 from pipeline.types import Cycle
 from pipeline.vlms.mini import MiniVLM
 from streams.reconstruction import reconstructed_frames
@@ -71,6 +73,7 @@ def evaluate(models: Models, scenes: int, first_seed: int, icons: Drawings, boar
     for done, seed in enumerate(range(first_seed, first_seed + scenes), 1):
         _usual(sides, seed, board, guesser)
         _spoilt(sides, seed, board)
+        _strange(sides, seed, board)
         if done % VARIED_EVERY == 0:
             _varied(sides, seed, board)
         if icons:
@@ -128,6 +131,13 @@ def _spoilt(sides: dict[str, MiniVLM], seed: int, board: Scoreboard) -> None:
     asked = [qa for qa, _ in questions_of(without_colours(truth), None, seed + 1, BESIDE_CAPTIONS)]
     for qa, text in zip(asked, answers(sides["rgb"], grey, asked), strict=True):
         board.add("rgb reconstructed", qa, text)
+
+
+def _strange(sides: dict[str, MiniVLM], seed: int, board: Scoreboard) -> None:
+    """A picture that is nothing like the rendered world: is it declined?"""
+    asked = [QA("brief", "What is happening?", ((" " + DECLINED, None),))]
+    for side, vlm in sides.items():
+        board.ratios[f"{side} strange"].add(answers(vlm, strange_window(side, seed, {}), asked)[0] == DECLINED)
 
 
 def _varied(sides: dict[str, MiniVLM], seed: int, board: Scoreboard) -> None:

@@ -125,6 +125,7 @@ class Scoreboard:
         return {"unseen_style_class": style.share, "unseen_style_interval": style.interval, "unseen_style_n": style.of,
                 "declined": self.ratios[f"{side} declined"].share,
                 "not_declined": self.ratios[f"{side} not declined"].share,
+                "strange_declined": self.ratios[f"{side} strange"].share,
                 "short_exact_free": self.share(f"{side} free", INSIDE, colour=side == "rgb")}
 
     def _kind(self, kind: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ SLOTS = 6
 THRESHOLD = 0.45
 """Objectness above which a peak is an object."""
 
-STRANGE, STRANGE_WIDTH = 4.0, 32
+STRANGE, STRANGE_WIDTH = 2.0, 32
 """Logit above which a window is called strange: high, because a familiar one must hardly ever be."""
 
 GROUPS = {"cls": len(CLASSES), "colour": len(COLOURS) + 1, "direction": len(DIRECTIONS), "speed": len(SPEEDS)}

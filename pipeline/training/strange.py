@@ -161,6 +161,12 @@ def _spoilt_scene(kind: str, seed: int, rng: Rng, icons: Drawings) -> Picture:
 
 def strange_example(modality: str, seed: int, icons: Drawings) -> np.ndarray:
     """A strange view as one model sees it, preprocessed."""
+    window = strange_window(modality, seed, icons)
+    return rgb_input(window) if modality == "rgb" else event_input(window)
+
+
+def strange_window(modality: str, seed: int, icons: Drawings) -> Window:
+    """A strange view as a recording would give it to one model, frames or events."""
     rng = np.random.default_rng([seed, 42])
     view, length_s = strange_view(seed, icons)
     resolution, end_us = Resolution(*SIDE_PX), round(length_s * 1e6)
@@ -173,12 +179,12 @@ def strange_example(modality: str, seed: int, icons: Drawings) -> np.ndarray:
             if grey:
                 image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, -1)
             frames.append(Frame(round(float(t_s) * 1e6), 0, image))
-        return rgb_input(Window(0, end_us, empty_packet(), frames, resolution))
+        return Window(0, end_us, empty_packet(), frames, resolution)
     simulator = EventSimulator(resolution, sensor(rng), seed)
     steps = max(4, round(length_s * 24))
     packets = [simulator.step(view(float(t)), round(float(t) * 1e6)) for t in np.linspace(0, length_s, steps + 1)]
     events = np.concatenate(packets)
-    return event_input(Window(0, end_us, events[events["t"] < end_us], [], resolution))
+    return Window(0, end_us, events[events["t"] < end_us], [], resolution)
 
 
 def train_strange(modality: str, steps: int, folder: Path, icons: Drawings, device: torch.device = CPU,
