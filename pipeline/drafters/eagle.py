@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.checkpoints import check_names, load_module, read_checkpoint, write_checkpoint
 from pipeline.decoder import FUSED, Decoder, DecoderConfig, KVCache, Layer, fused, rotary, unfused
+from pipeline.drafters import folder_of, verifier_of
 from pipeline.models import Models
 from pipeline.trees import Grown, attention_mask, grow, grow_ranks
 from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
@@ -61,16 +62,10 @@ class EagleHead(nn.Module):
 
 def create(models: Models, variant: str | None) -> EagleDrafter:
     """Make it. Raises InputError where no head was trained for the pair and for a variant that does not exist."""
-    verifier = models.rgb.decoder
-    if verifier is None:
-        raise InputError(f"drafter 'eagle' needs the states of the verifier, and {models.rgb.name} does not show them; "
-                         "use --drafter recall or vlm")
-    folder = models.heads / ("eagle-hass" if variant == "hass" else "eagle")
-    if variant not in (None, "hass", *SHAPES):
-        folder = Path(variant)
-        if not folder.is_dir():
-            raise InputError(f"drafter 'eagle' has no variant {variant!r}; use {', '.join(SHAPES)}, hass or the folder "
-                             "of a checkpoint")
+    verifier = verifier_of(models, "eagle")
+    folder = folder_of(models, "eagle", variant, (*SHAPES, "hass"))
+    if variant == "hass":
+        folder = folder.with_name("eagle-hass")
     shape = variant if variant in SHAPES else SHAPES[0]
     name = f"eagle:{variant}" if variant else "eagle"
     return EagleDrafter(name, verifier, load_head(folder, verifier), models.tokenizer.eos, shape)
