@@ -132,15 +132,18 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KVCache | None,
                 index: int) -> Tensor:
         """One layer over x [B, T, D]; with a cache, writes rows after its cursor and attends to all of them."""
-        q, k, v = self.project(x, cos, sin)
+        return self.after(x, self.attend(*self.project(x, cos, sin), mask, cache, index))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache: KVCache | None, index: int) -> Tensor:
+        """Attention of projected rows [B, heads, T, head_size] to themselves and the cache."""
+        length = q.shape[2]
         if cache is not None:
-            start, end = cache.length, cache.length + x.shape[1]
+            start, end = cache.length, cache.length + length
             cache.keys[index, :, :, start:end] = k
             cache.values[index, :, :, start:end] = v
             k, v = cache.keys[index, :, :, :end], cache.values[index, :, :, :end]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1,
-                                               enable_gqa=self.config.kv_heads != self.config.heads)
-        return self.after(x, mixed)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and length > 1,
+                                              enable_gqa=self.config.kv_heads != self.config.heads)
 
     def after(self, x: Tensor, mixed: Tensor) -> Tensor:
         """What follows attention, given its result [B, heads, T, head_size]: projection, residuals, MLP."""

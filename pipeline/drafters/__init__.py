@@ -40,7 +40,7 @@ def refuse_variant(name: str, variant: str | None) -> None:
 def verifier_of(models: Models, name: str) -> Decoder:
     """The decoder whose states a draft head goes on from. Raises InputError where the verifier does not show them."""
     if models.rgb.decoder is None:
-        raise InputError(f"drafter {name!r} needs the states of the verifier, and {models.rgb.name} does not show them; "
+        raise InputError(f"drafter {name!r} needs the states of the verifier, and {models.rgb.name} shows none; "
                          "use --drafter recall or vlm")
     return models.rgb.decoder
 

@@ -1,6 +1,6 @@
 """Draft heads trained the way they are used: a guess is made from the head's own earlier guesses.
 
-    for guessed in unroll(head, words, states, steps=3): loss(guessed, targets)
+    for guessed in unroll(head, words, features, steps=3): loss(guessed, targets)
 
 Step 1 is EAGLE's training (Li et al. 2024): every row sees true states. In step F, row r sees true states up to column
 r - F + 1 and the head's own guesses of the steps before in the columns after it, as it does when it draws a chain of
@@ -15,31 +15,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.drafters.eagle import EagleHead
+from pipeline.heads import DraftHead
 
 TOP = 10
 FEATURE_WEIGHT, WORD_WEIGHT, TOP_WEIGHT = 1.0, 0.1, 1.0
 """Weights of the parts of the loss, as published for EAGLE (features, words) and HASS (likeliest words)."""
 
 
-def unroll(head: EagleHead, words: Tensor, states: Tensor, steps: int) -> Iterator[Tensor]:
-    """Guessed next states [B, T, D] after 1, 2, ... own guesses; words and states [B, T, D] of tokens and what led to
-    them."""
+def unroll(head: DraftHead, words: Tensor, features: Tensor, steps: int, through: bool = False) -> Iterator[Tensor]:
+    """Guessed next features [B, T, D] after 1, 2, ... own guesses, from embeddings of tokens and features of what led
+    to them [B, T, D]; through: let gradients pass from a guess to those before (EAGLE-3's training-time test)."""
     layer, length = head.layer, words.shape[1]
     at = torch.arange(length, device=words.device)
     cos, sin = head.cos[at], head.sin[at]
     back = at[:, None] - at[None]
     keys, values = list[Tensor](), list[Tensor]()
     for step in range(steps):
-        x = head.fc(torch.cat([words, states], -1))
-        query, key, value = layer.project(x, cos, sin)
+        past, into = head.enter(words, features)
+        query, key, value = layer.project(into, cos, sin)
         keys.append(key)
         values.append(value)
         allowed = [back >= step if j == 0 else back == step - j for j in range(step + 1)]
-        x = layer.after(x, _attend(query, keys, values, allowed))
+        x = layer.after(past, _attend(query, keys, values, allowed))
         yield x
-        # what was guessed after a token takes the place of the state that led to the next
-        states = torch.cat([states[:, :1], x[:, :-1]], 1).detach()
+        # what was guessed after a token takes the place of the feature that led to the next
+        features = torch.cat([features[:, :1], x[:, :-1]], 1)
+        features = features if through else features.detach()
 
 
 def _attend(query: Tensor, keys: list[Tensor], values: list[Tensor], allowed: list[Tensor]) -> Tensor:
