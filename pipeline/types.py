@@ -254,6 +254,8 @@ class VLM(Protocol):
     tokenizer: Tokenizer
     decoder: Decoder | None
     """The decoder whose states a draft head may go on from; None where it is somebody else's code."""
+    taps: tuple[int, ...]
+    """Layers whose entering states Scores.hidden holds; the last is FINAL. Deep verifiers: low, middle, high, FINAL."""
 
     @property
     def parameters(self) -> int:
