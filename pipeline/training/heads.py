@@ -137,10 +137,9 @@ def train_medusa(verifier: Decoder, traces: Sequence[Trace], steps: int, folder:
     """Train heads that begin as the verifier's own and find their tree on a part of the traces that is kept apart."""
     torch.manual_seed(0)
     heads = medusa.MedusaHeads(verifier.config.hidden_size, verifier.config.vocab_size)
-    for head in heads:
-        assert isinstance(head, nn.Sequential)
-        nn.init.zeros_(head[0].linear.weight)
-        head[1].weight.data.copy_(verifier.head.weight)
+    for name, parameter in heads.named_parameters():
+        if name.endswith(".1.weight"):
+            parameter.data.copy_(verifier.head.weight)
     kept = max(1, len(traces) // 20)
     yield from _fit(heads, medusa_loss(heads), traces[kept:], steps, folder)
     medusa.save_heads(heads, calibrated_tree(rank_accuracies(heads, traces[:kept]), tree_size), folder)
