@@ -32,7 +32,7 @@ from pipeline.training.strange import strange_window
 from pipeline.types import Cycle
 from pipeline.vlms.mini import MiniVLM
 from streams.reconstruction import reconstructed_frames
-from streams.scenes.generate import beyond_doubt, changing, random_scene
+from streams.scenes.generate import before_change, beyond_doubt, changing, random_scene
 from streams.scenes.render import Drawings, render_window
 from streams.scenes.world import CLASSES, COLOURS, Observation, Scene, observe
 from streams.simulation import SimulatorParameters
@@ -97,9 +97,10 @@ def _usual(sides: dict[str, MiniVLM], seed: int, board: Scoreboard, guesser: Bli
     scene = changing(random_scene(seed, aspect=ASPECT), seed)
     truth, before = observe(scene, 0.0, 1.0, ASPECT), None
     window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=NOISE_SIGMA, parameters=SENSOR)
-    if beyond_doubt(scene, -0.5, ASPECT) and seed % 6:
-        before = observe(scene, -1.0, 0.0, ASPECT)
-        window = replace(window, previous=render_window(scene, RESOLUTION, -1.0, 0.0, seed=seed + 1,
+    earlier = before_change(scene)
+    if beyond_doubt(earlier, -0.5, ASPECT) and seed % 6:
+        before = observe(earlier, -1.0, 0.0, ASPECT)
+        window = replace(window, previous=render_window(earlier, RESOLUTION, -1.0, 0.0, seed=seed + 1,
                                                         noise_sigma=NOISE_SIGMA, parameters=SENSOR))
     drawn = questions_of(truth, before, seed)
     said = {side: answers(vlm, window, [qa for qa, _ in drawn]) for side, vlm in sides.items()}

@@ -29,7 +29,7 @@ THRESHOLD = 0.45
 """Objectness above which a peak is an object."""
 
 STRANGE, STRANGE_WIDTH = 2.0, 32
-"""Logit above which a window is called strange: high, because a familiar one must hardly ever be."""
+"""Logit above which a window is called strange: one familiar training window in a hundred is."""
 
 GROUPS = {"cls": len(CLASSES), "colour": len(COLOURS) + 1, "direction": len(DIRECTIONS), "speed": len(SPEEDS)}
 """Choices per attribute; the last colour is "cannot be told"."""
@@ -116,7 +116,8 @@ def changes(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """How surely each object of now [B, N, ATTRIBUTES] is new since before [B, M, ATTRIBUTES], and each of before gone.
 
     Returns [B, N] and [B, M] in 0..1. An object is the same when it has the same class and colour (where neither side
-    sees colours, the same class), or when it is where the other must have moved to: a class may be misread once.
+    sees colours, the same class), or when it is where the other must have moved to: a class may be misread once. One
+    may stand for two: of two red dogs after one, neither is called new here; the decoder can still count.
     """
     alike = torch.maximum(_same_name(now, before), _same_place(now, before))
     return now[..., 0] * (1 - alike.amax(2)), before[..., 0] * (1 - alike.amax(1))

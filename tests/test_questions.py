@@ -193,3 +193,13 @@ def test_attributes_are_matched_per_object() -> None:
     assert slots_right(one, truth) == (4, 8)  # what is left out is wrong in all
     assert slots_right(text, scene(truth.objects[0])) == (4, 8)  # what is invented too
     assert slots_right("", scene()) == (0, 0)
+
+
+def test_evaluation_asks_nothing_outside_that_training_asks() -> None:
+    def plain(template: str) -> str:
+        return re.sub(r"\{(cls|noun)\}", "{}", template.replace("{plural}", "{noun}s")).lower()
+
+    trained = {plain(text) for text in (*outside.TEMPLATES_TRAIN, *outside.ABOUT_A_CLASS)}
+    assert not trained & {plain(text) for text in outside.TEMPLATES_TEST}
+    for table in (outside.NOUNS, outside.ATTRIBUTES, outside.ADJECTIVES, outside.VERBS, outside.SUBJECTS):
+        assert not set(table[False]) & set(table[True])

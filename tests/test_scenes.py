@@ -10,7 +10,7 @@ import pytest
 
 from app.compose import bundled_recording
 from pipeline.inputs import EVENT_CHANNELS, RGB_CHANNELS, SIDE, camera_shifts, event_input, pick_frames, rgb_input
-from streams.scenes.generate import beyond_doubt, random_scene
+from streams.scenes.generate import before_change, beyond_doubt, changing, random_scene
 from streams.scenes.render import Renderer, render_frames, render_window, simulate_events
 from streams.scenes.sprites import sprite
 from streams.scenes.story import STORY_S, play, speed_word, story
@@ -249,3 +249,11 @@ def test_recording_data_is_packaged() -> None:
     text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
     assert 'streams = ["recordings/*"]' in text
     assert 'pipeline = ["weights/**/*"]' in text
+
+
+def test_before_a_change_nothing_has_come_or_gone() -> None:
+    for seed in range(40):
+        scene = changing(random_scene(seed), seed)
+        before = before_change(scene)
+        assert {o.look for o in before.objects} == {o.look for o in scene.objects if o.present(-0.1)}
+        assert all(thing.present(-0.1) and thing.present(0.0) for thing in before.objects)

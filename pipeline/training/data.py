@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pipeline.inputs import CAMERA_WAY_X, FRAMES, LONGEST_US, SHORTEST_US, event_input, rgb_input
 from streams.reconstruction import reconstructed_frames
-from streams.scenes.generate import beyond_doubt, changing, random_scene
-from streams.scenes.render import Drawings, render_frames, simulate_events
+from streams.scenes.generate import before_change, beyond_doubt, changing, random_scene
+from streams.scenes.render import LONGEST_S, Drawings, render_frames, simulate_events
 from streams.scenes.world import Observation, ObservedObject, Scene, observe
 from streams.simulation import SimulatorParameters
 from streams.types import Frame, Resolution, Window, empty_packet
@@ -86,8 +86,10 @@ def shots_of(seed: int, icons: Drawings) -> tuple[Shot, Shot | None]:
     truth would not be beyond doubt)."""
     plain = shot_of(seed, icons)
     shot = replace(plain, scene=changing(plain.scene, seed))
-    clear = beyond_doubt(shot.scene, -shot.length_s / 2, shot.aspect)
-    return shot, replace(shot, start_s=-shot.length_s) if clear else None
+    earlier = replace(shot, scene=before_change(shot.scene), start_s=-shot.length_s)
+    # a pan shows no more background than is drawn for LONGEST_S around the middle of the window
+    drawn = not (shot.scene.pan_x or shot.scene.pan_y) or 1.5 * shot.length_s <= LONGEST_S
+    return shot, earlier if drawn and beyond_doubt(earlier.scene, -shot.length_s / 2, shot.aspect) else None
 
 
 def truth_of(modality: str, seed: int, icons: Drawings) -> Observation:
@@ -104,7 +106,7 @@ def make(modality: str, seed: int, icons: Drawings) -> Example:
 
 
 def recorded(modality: str, shot: Shot, seed: int, icons: Drawings) -> Example:
-    """A shot as one model sees it; what befalls the input, and the sensor, depend on the seed alone."""
+    """A shot as one model sees it; what befalls the frames and how noisy the sensor is depend on the seed alone."""
     return rgb_example(shot, seed, icons) if modality == "rgb" else event_example(shot, seed, icons)
 
 

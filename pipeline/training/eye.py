@@ -1,7 +1,7 @@
 """The first stages of `train mini`: the eyes, and the slots they see, kept for the decoders.
 
-    for progress in train_eye("rgb", steps=5500, folder=Path("runs/mini"), icons=icons): ...
-    for progress in cache_slots("rgb", scenes=8000, folder=Path("runs/mini"), icons=icons): ...
+    for progress in train_eye("rgb", steps=8000, folder=Path("runs/mini"), icons=icons): ...
+    for progress in cache_slots("rgb", scenes=6000, folder=Path("runs/mini"), icons=icons): ...
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.vision import SlotEncoder, Slots, VisionConfig
 from streams.scenes.render import Drawings
 
 BATCH = 32
-HIDDEN = ("near.", "far.", "head.0")
+HIDDEN = ("near.", "far.", "head.0.")
 CPU = torch.device("cpu")
 SEEN_SEEDS = TRAIN_SEEDS + 400_000_000
 """First of the training scenes that the eyes look at for the decoders: none that the eyes were trained on."""
@@ -79,8 +79,8 @@ def cache_slots(modality: str, scenes: int, folder: Path, icons: Drawings, devic
         seeds = range(SEEN_SEEDS + start, SEEN_SEEDS + start + BATCH)
         pairs = [shots_of(seed, icons) for seed in seeds]
         now = [recorded(modality, shot, seed, icons) for seed, (shot, _) in zip(seeds, pairs, strict=True)]
-        before = [recorded(modality, earlier or shot, seed, icons)
-                  for seed, (shot, earlier) in zip(seeds, pairs, strict=True)]
+        before = [recorded(modality, earlier, seed, icons) if earlier else example
+                  for seed, (_, earlier), example in zip(seeds, pairs, now, strict=True)]
         slots, remembered = look(eye, now, device), look(eye, before, device)
         found, _ = seen_only([truth for _, truth in before], match(remembered, [truth for _, truth in before]))
         part: dict[str, Any] = {name: value.half() if value.is_floating_point() else value

@@ -63,7 +63,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
           folder: Path, hidden: tuple[str, ...] = ()) -> Iterator[Progress]:
     """Minimise the sum of the losses; yields after every step.
 
-    hidden: parts of the names of hidden layers, whose matrices Muon trains.
+    hidden: beginnings of the names of layers whose matrices Muon trains.
     Resumes from folder/STAGE.pt when it is there; appends the curve to folder/STAGE.csv.
     Raises InputError when that checkpoint belongs to a run of another length. Leaves the final
     (averaged, when schedule.ema) weights in the model and marks the checkpoint as done.
@@ -72,12 +72,16 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
     path = folder / f"{stage}.pt"
     parameters = [p for p in model.parameters() if p.requires_grad]
     matrices = [(p, nn.Parameter(_matrix(p.data, p))) for name, p in model.named_parameters()
-                if p.requires_grad and p.ndim > 1 and any(part in name for part in hidden)]
+                if p.requires_grad and p.ndim > 1 and name.startswith(hidden)]
+    assert all(matrix.data_ptr() == p.data_ptr() for p, matrix in matrices), "a copy would never be trained"
     optimizers = _optimizers(parameters, matrices, schedule)
     average = [p.detach().clone() for p in parameters] if schedule.ema else []
     first, spent_s, smooth = 0, 0.0, dict[str, float]()
     if path.exists():
         state = torch.load(path, weights_only=True, map_location=parameters[0].device)
+        if "optimizers" not in state or {name: value.shape for name, value in state["model"].items()} != {
+                name: value.shape for name, value in model.state_dict().items()}:
+            raise InputError(f"{path} was written by another version; give another folder with --out")
         if state["steps"] != schedule.steps:
             raise InputError(f"{path} belongs to a run of {state['steps']} steps, this one has {schedule.steps}; give "
                              "another folder with --out")

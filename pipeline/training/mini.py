@@ -42,7 +42,7 @@ from pipeline.training.strange import train_strange
 from pipeline.vision import Memory, Slots
 
 LANGUAGE_BATCH = 8
-HIDDEN = ("layers.",)
+HIDDEN = ("decoder.layers.",)
 ORACLE_SHARE = 0.2
 """Share of perfect slots mixed into the training on the eye's own slots."""
 
@@ -65,8 +65,8 @@ class Sizes:
     drawings: bool = True
 
 
-FULL = Sizes(rgb_eye=5500, event_eye=5500, oracle=1300, real=400, deep=700, event_oracle=3000, event_real=2500,
-             distilled=800, cached=8000, strange=300, adapter_scenes=300)
+FULL = Sizes(rgb_eye=8000, event_eye=8000, oracle=3000, real=800, deep=800, event_oracle=3500, event_real=2500,
+             distilled=500, cached=6000, strange=400, adapter_scenes=220)
 SMOKE = Sizes(rgb_eye=12, event_eye=12, oracle=25, real=10, deep=6, event_oracle=20, event_real=10, distilled=6,
               cached=32, strange=8, adapter_scenes=8, drawings=False)
 

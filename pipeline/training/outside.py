@@ -49,14 +49,15 @@ TEMPLATES_TRAIN: tuple[str, ...] = (
 TEMPLATES_TEST: tuple[str, ...] = (
     "What is the licence plate?", "Who is the owner of this {cls}?", "What age is the {cls}?",
     "What is the {cls} called?",
-    "Is the {cls} {adjective}?", "What is the {attribute} of the {cls}?", "What town is this?", "Who filmed this?",
+    "Would you call the {cls} {adjective}?", "Do you know the {cls}'s {attribute}?", "What town is this?",
+    "Who filmed this?",
     "What year is it?", "Can you hear anything?", "Sing a song.", "What is seven times eight?",
     "Is there a {noun} here?",
-    "Can you find the {noun}?", "Is a {noun} visible?", "How fast is the {noun}?", "What is the {noun} doing?",
-    "Who is the mayor of {country}?", "Which company built the {cls}?", "What does the {cls} {verb}?",
+    "Can you find the {noun}?", "Can a {noun} be seen here?", "Does the {noun} hurry?", "What is up with the {noun}?",
+    "Who is the mayor of {country}?", "Which company built the {cls}?", "Does the {cls} ever {verb}?",
     "What is the title of the book?", "How do you feel?", "Read the sign.", "Is the {noun} broken?",
     "What is the use of {subject}?", "What is the taste of {noun}?", "Where will the {cls} be next week?",
-    "What did the {cls} {verb}?", "How many {noun}s do you see?", "What kind of {noun} is it?")
+    "Will the {cls} {verb} again?", "How many {noun}s came by?", "What kind of {noun} is it?")
 """Questions that only evaluation asks; its nouns, attributes, adjectives, verbs and subjects are its own too."""
 
 COUNTRIES = ("France", "Japan", "Brazil", "Kenya", "Norway", "India", "Peru", "Spain")

@@ -31,6 +31,7 @@ from pipeline.vision import (
 )
 from streams.scenes.render import Drawings
 from streams.scenes.world import Observation, ObservedObject
+from streams.types import InputError
 
 MATCHED = 0.24
 """A slot is about an object when their centres are within this distance in x and y together, in views."""
@@ -43,7 +44,8 @@ TWINS = 0.25
 every answer about "the dog" is another then."""
 
 NO_MEMORY, SAME = 0.15, 0.3
-"""Shares of training conversations that begin with this window, and in which nothing came or went."""
+"""Shares of training conversations that begin with this window (besides those of which no earlier one was cached, and
+twins), and, among perfect memories, in which nothing came or went."""
 
 
 def oracle_slots(truths: list[Observation], colour: bool, config: VisionConfig) -> Slots:
@@ -87,21 +89,22 @@ def _doubtful(group: Tensor) -> Tensor:
     return group * (1 - doubt) + doubt * torch.softmax(torch.randn_like(group) * 2, -1)
 
 
-def twinned(slots: Slots, truths: list[Observation], homes: list[list[int | None]], rng: random.Random,
-            ) -> tuple[Slots, list[Observation], list[int]]:
-    """The same scenes, but in some of them one object is of the class of another; and which scenes those are."""
-    attributes, told, rows = slots.attributes.clone(), list(truths), list[int]()
-    classes = slice(1, 1 + GROUPS["cls"])
-    for row, (truth, slots_of) in enumerate(zip(truths, homes, strict=True)):
-        if len(truth.objects) < 2 or rng.random() > TWINS:
+def twinned(truths: list[Observation], rng: random.Random) -> tuple[list[Observation], dict[int, tuple[int, int]]]:
+    """The same truths, but in some of them one object is of the class of another: by scene (that other, the object).
+
+    Both have a colour, or neither: things that exist only as drawings have none.
+    """
+    told, twins = list(truths), dict[int, tuple[int, int]]()
+    for row, truth in enumerate(truths):
+        pairs = [(i, k) for i, model in enumerate(truth.objects) for k, other in enumerate(truth.objects)
+                 if model.cls != other.cls and (model.colour is None) == (other.colour is None)]
+        if not pairs or rng.random() > TWINS:
             continue
-        model, other = rng.sample(range(len(truth.objects)), 2)
-        attributes[row, slots_of[other], classes] = slots.attributes[row, slots_of[model], classes]
+        model, other = twins[row] = rng.choice(pairs)
         things = list(truth.objects)
         things[other] = replace(things[other], cls=things[model].cls)
         told[row] = replace(truth, objects=tuple(things))
-        rows.append(row)
-    return replace(slots, attributes=attributes), told, rows
+    return told, twins
 
 
 def match(slots: Slots, truths: list[Observation]) -> list[list[int | None]]:
@@ -181,6 +184,8 @@ class SlotSource:
         self.modality, self._config, self._icons = modality, config, icons
         path = folder / f"{modality}-slots.pt"
         parts = torch.load(path, weights_only=True) if path.exists() else []
+        if parts and "earlier" not in parts[0]:
+            raise InputError(f"{path} was written by another version; give another folder with --out")
         self.truths = [Observation.from_json(plain) for part in parts for plain in part.pop("truths")]
         self._earlier = [plain and Observation.from_json(plain) for part in parts for plain in part.pop("earlier")]
         self._cached = {name: torch.cat([p[name] for p in parts]) for name in parts[0]} if parts else {}
@@ -188,9 +193,9 @@ class SlotSource:
     def perfect(self, rng: random.Random, size: int) -> Looks:
         """Fresh scenes with oracle slots."""
         truths = [truth_of(self.modality, TRAIN_SEEDS + rng.randrange(300_000_000), self._icons) for _ in range(size)]
+        truths, _ = twinned(truths, rng)
         slots = oracle_slots(truths, self.modality == "rgb", self._config)
-        homes = match(slots, truths)
-        slots, truths, _ = twinned(slots, truths, homes, rng)
+        truths, homes = seen_only(truths, match(slots, truths))
         return Looks(slots, truths, homes, *memories(slots, truths, homes, rng))
 
     def seen(self, rng: random.Random, size: int) -> Looks:
@@ -198,9 +203,16 @@ class SlotSource:
         chosen = rng.sample(range(len(self.truths)), size)
         slots = self.rows(chosen)
         truths, homes = seen_only([self.truths[i] for i in chosen], match(slots, [self.truths[i] for i in chosen]))
-        slots, truths, changed = twinned(slots, truths, homes, rng)
+        truths, twins = twinned(truths, rng)
+        for row, (model, other) in twins.items():
+            origin, target = homes[row][model], homes[row][other]
+            assert origin is not None
+            assert target is not None
+            classes = slice(1, 1 + GROUPS["cls"])
+            slots.attributes[row, target, classes] = slots.attributes[row, origin, classes]
+            slots.features[row, target] = slots.features[row, origin]
         # what is remembered does not fit where a class was changed
-        previous = [None if row in changed or rng.random() < NO_MEMORY else self._earlier[i]
+        previous = [None if row in twins or rng.random() < NO_MEMORY else self._earlier[i]
                     for row, i in enumerate(chosen)]
         known = torch.tensor([truth is not None for truth in previous])
         remembered = self._cached["remembered"][chosen].float() * known[:, None, None]

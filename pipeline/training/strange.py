@@ -36,8 +36,11 @@ Rng = np.random.Generator
 Picture = Callable[[float], np.ndarray]
 
 
-def strange_view(seed: int, icons: Drawings) -> tuple[Picture, float]:
-    """A moving picture uint8 RGB [130, 173, 3] as a function of time in seconds, and the length of its window."""
+def strange_view(seed: int, icons: Drawings, still_share: float = 0.0) -> tuple[Picture, float]:
+    """A moving picture uint8 RGB [130, 173, 3] as a function of time in seconds, and the length of its window.
+
+    still_share: of pictures in which nothing moves; to events they would be like any quiet scene.
+    """
     rng = np.random.default_rng([seed, 41])
     kind = str(rng.choice(["texture", "shapes", "stripes", "flicker", "noise", "turned", "cut", "close"],
                           p=[0.22, 0.26, 0.08, 0.06, 0.06, 0.1, 0.12, 0.1]))
@@ -55,7 +58,7 @@ def strange_view(seed: int, icons: Drawings) -> tuple[Picture, float]:
     still = {"texture": _texture, "shapes": _shapes, "stripes": _stripes}[kind](rng)
     if rng.random() < DULL_SHARE:
         still = _dull(still, rng)
-    liveliness = float(rng.random() > STILL_SHARE) * float(rng.uniform(0.3, 1.5))
+    liveliness = float(rng.random() >= still_share) * float(rng.uniform(0.3, 1.5))
     vx, vy = rng.normal(0, 25, 2) * liveliness
     turn, zoom = (float(rng.normal(0, spread)) * liveliness for spread in (8, 0.08))
     shake = float(rng.uniform(0, 2)) * liveliness
@@ -134,7 +137,7 @@ def _dull(image: np.ndarray, rng: Rng) -> np.ndarray:
 
 def _spoilt_scene(kind: str, seed: int, rng: Rng, icons: Drawings) -> Picture:
     """A rendered scene upside down, cut into shuffled pieces, or seen from far too close."""
-    renderer = Renderer(shot_of(FIRST_SEED + seed, icons).scene, Resolution(*SIDE_PX), icons)
+    renderer = Renderer(shot_of(seed, icons).scene, Resolution(*SIDE_PX), icons)
     width, height = SIDE_PX
     if kind == "turned":
         return lambda t_s: np.ascontiguousarray(np.rot90(renderer.frame(t_s), 2))
@@ -168,7 +171,7 @@ def strange_example(modality: str, seed: int, icons: Drawings) -> np.ndarray:
 def strange_window(modality: str, seed: int, icons: Drawings) -> Window:
     """A strange view as a recording would give it to one model, frames or events."""
     rng = np.random.default_rng([seed, 42])
-    view, length_s = strange_view(seed, icons)
+    view, length_s = strange_view(seed, icons, STILL_SHARE if modality == "rgb" else 0.0)
     resolution, end_us = Resolution(*SIDE_PX), round(length_s * 1e6)
     if modality == "rgb":
         times_s, sigma = (np.arange(FRAMES) + 0.5) * length_s / FRAMES, float(rng.uniform(0, 12))

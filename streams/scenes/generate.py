@@ -74,6 +74,12 @@ def changing(scene: Scene, seed: int, at_s: float = 0.0) -> Scene:
     return replace(scene, objects=tuple(things))
 
 
+def before_change(scene: Scene, at_s: float = 0.0) -> Scene:
+    """A changing scene as it is until at_s, when what comes and goes then has not yet done so."""
+    return replace(scene, objects=tuple(replace(thing, leaves_s=float("inf")) if thing.leaves_s == at_s else thing
+                                        for thing in scene.objects if thing.appears_s != at_s))
+
+
 def beyond_doubt(scene: Scene, t_s: float, aspect: float) -> bool:
     """Whether every object is either clearly visible or clearly hidden at t_s."""
     boxes = [box_of(thing, t_s, aspect, scene.panned(t_s)) for thing in scene.objects if thing.present(t_s)]
