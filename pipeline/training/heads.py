@@ -25,7 +25,7 @@ from pipeline.training.traces import Trace
 from pipeline.training.unroll import state_losses, unroll
 
 BATCH, RATE = 16, 1e-3
-HIDDEN = ("fc.weight", "layer.", "linear.weight")
+HIDDEN = ("fc.", "layer.", *(f"{number}.0." for number in range(medusa.HEADS)))
 NOISE = 0.1
 """Half width of the uniform noise on the states that are read, as EAGLE's authors add at their length."""
 
