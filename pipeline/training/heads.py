@@ -1,6 +1,6 @@
 """`parafovea train eagle`, `eagle3`, `medusa`: draft heads on the verifier's own answers.
 
-    for progress in train_eagle(verifier, traces, steps=2000, folder=Path("runs/eagle"), own_guesses=1): ...
+    for progress in train_drafter("eagle", verifier, traces, steps=2000, folder=Path("runs/eagle")): ...
 
 Losses are those of the papers: EAGLE (states and words), HASS (through three own guesses, and the likeliest words),
 EAGLE-3 (words only, through many own guesses), Medusa-1 (words).
@@ -23,6 +23,7 @@ from pipeline.drafters import eagle, eagle3, medusa
 from pipeline.training.loop import Progress, Schedule, train
 from pipeline.training.traces import Trace
 from pipeline.training.unroll import state_losses, unroll
+from streams.types import InputError
 
 BATCH, RATE = 16, 1e-3
 HIDDEN = ("fc.", "layer.", *(f"{number}.0." for number in range(medusa.HEADS)))
@@ -110,6 +111,21 @@ def medusa_loss(heads: medusa.MedusaHeads) -> Loss:
         return {"words": total}
 
     return loss
+
+
+TRAINABLE = ("eagle", "eagle:hass", "eagle3", "medusa")
+
+
+def train_drafter(name: str, verifier: Decoder, traces: Sequence[Trace], steps: int, folder: Path,
+                  ) -> Iterator[Progress]:
+    """Train one of TRAINABLE; leaves a checkpoint in the folder. Raises InputError for another name."""
+    if name == "eagle3":
+        return train_eagle3(verifier, traces, steps, folder)
+    if name == "medusa":
+        return train_medusa(verifier, traces, steps, folder)
+    if name in ("eagle", "eagle:hass"):
+        return train_eagle(verifier, traces, steps, folder, HASS_GUESSES if name == "eagle:hass" else 1)
+    raise InputError(f"there is nothing to train for drafter {name!r}; use one of {', '.join(TRAINABLE)}")
 
 
 def train_eagle(verifier: Decoder, traces: Sequence[Trace], steps: int, folder: Path, own_guesses: int = 1,
