@@ -127,7 +127,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
         if time.monotonic() - saved_s > CHECKPOINT_EVERY_S:
             save(step + 1, done=False)
             saved_s = time.monotonic()
-        yield Progress(stage, step + 1, schedule.steps, smooth, time.process_time() - start_s)
+        yield Progress(stage, step + 1, schedule.steps, dict(smooth), time.process_time() - start_s)
     for parameter, value in zip(parameters, average, strict=False):
         parameter.data.copy_(value)
     save(schedule.steps, done=True)
