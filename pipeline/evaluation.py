@@ -25,21 +25,21 @@ from pipeline.drafters.none import NoneDrafter
 from pipeline.models import Models
 from pipeline.scoreboard import SIDES, Scoreboard
 from pipeline.training.captions import DECLINED
-from pipeline.training.data import TRAIN_SEEDS, without_colours
+from pipeline.training.data import TRAIN_SEEDS, any_length_s, without_colours
 from pipeline.training.language import LanguageSide, exact, first_position, pack_questions, predictions
 from pipeline.training.questions import KINDS, QA, SHORT, ask
 from pipeline.training.strange import strange_window
 from pipeline.types import Cycle
 from pipeline.vlms.mini import MiniVLM
 from streams.reconstruction import reconstructed_frames
-from streams.scenes.generate import before_change, beyond_doubt, changing, random_scene
+from streams.scenes.generate import changing, random_scene, scene_before
 from streams.scenes.render import Drawings, render_window
 from streams.scenes.world import CLASSES, COLOURS, Observation, Scene, observe
 from streams.simulation import SimulatorParameters
 from streams.types import InputError, Resolution, Window
 
 RESOLUTION = Resolution(346, 260)
-ASPECT = RESOLUTION.width / RESOLUTION.height
+ASPECT = RESOLUTION.aspect
 NOISE_SIGMA, SENSOR = 4.0, SimulatorParameters()
 """Usual noise of the frames in grey levels, and of the event sensor."""
 
@@ -97,8 +97,8 @@ def _usual(sides: dict[str, MiniVLM], seed: int, board: Scoreboard, guesser: Bli
     scene = changing(random_scene(seed, aspect=ASPECT), seed)
     truth, before = observe(scene, 0.0, 1.0, ASPECT), None
     window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=NOISE_SIGMA, parameters=SENSOR)
-    earlier = before_change(scene)
-    if beyond_doubt(earlier, -0.5, ASPECT) and seed % 6:
+    earlier = scene_before(scene, 1.0, ASPECT)
+    if earlier is not None and seed % 6:
         before = observe(earlier, -1.0, 0.0, ASPECT)
         window = replace(window, previous=render_window(earlier, RESOLUTION, -1.0, 0.0, seed=seed + 1,
                                                         noise_sigma=NOISE_SIGMA, parameters=SENSOR))
@@ -123,15 +123,18 @@ def _spoilt(sides: dict[str, MiniVLM], seed: int, board: Scoreboard) -> None:
     asked = [qa for qa, _ in questions_of(truth, None, seed + 1, BESIDE_CAPTIONS)]
     noisy = render_window(scene, RESOLUTION, seed=seed, noise_sigma=NOISIER * NOISE_SIGMA, parameters=NOISY_SENSOR)
     for side, vlm in sides.items():
-        for qa, text in zip(asked, answers(vlm, noisy, asked), strict=True):
-            board.add(f"{side} noise5", qa, text)
+        _count(board, f"{side} noise5", vlm, noisy, asked)
     lead_in = render_window(scene, RESOLUTION, -0.3, 1.0, seed=seed, parameters=SENSOR)
     times_us = np.arange(50_000, 1_000_000, 100_000)
     grey = replace(noisy, frames=reconstructed_frames(lead_in.events, RESOLUTION, times_us),
                    frames_origin="reconstructed")
     asked = [qa for qa, _ in questions_of(without_colours(truth), None, seed + 1, BESIDE_CAPTIONS)]
-    for qa, text in zip(asked, answers(sides["rgb"], grey, asked), strict=True):
-        board.add("rgb reconstructed", qa, text)
+    _count(board, "rgb reconstructed", sides["rgb"], grey, asked)
+
+
+def _count(board: Scoreboard, series: str, vlm: MiniVLM, window: Window, asked: list[QA]) -> None:
+    for qa, text in zip(asked, answers(vlm, window, asked), strict=True):
+        board.add(series, qa, text)
 
 
 def _strange(sides: dict[str, MiniVLM], seed: int, board: Scoreboard) -> None:
@@ -145,15 +148,13 @@ def _varied(sides: dict[str, MiniVLM], seed: int, board: Scoreboard) -> None:
     """Another scene through another camera."""
     rng = np.random.default_rng([seed, 31])
     resolution = Resolution(*VARIED[rng.integers(len(VARIED))])
-    length_s = float(np.exp(rng.uniform(np.log(0.25), np.log(2.0))))
-    aspect = resolution.width / resolution.height
-    scene = random_scene(LAST_SEED + seed % 100_000, length_s, aspect=aspect)
+    length_s = any_length_s(rng)
+    scene = random_scene(LAST_SEED + seed % 100_000, length_s, aspect=resolution.aspect)
     window = render_window(scene, resolution, 0.0, length_s, float(rng.uniform(15, 60)), NOISE_SIGMA, seed, SENSOR)
-    truth = observe(scene, 0.0, length_s, aspect)
+    truth = observe(scene, 0.0, length_s, resolution.aspect)
     asked = [qa for qa, _ in questions_of(truth, None, seed, BESIDE_CAPTIONS)]
     for side, vlm in sides.items():
-        for qa, text in zip(asked, answers(vlm, window, asked), strict=True):
-            board.add(f"{side} varied", qa, text)
+        _count(board, f"{side} varied", vlm, window, asked)
 
 
 def _unseen_style(sides: dict[str, MiniVLM], seed: int, icons: Drawings, board: Scoreboard) -> None:

@@ -25,6 +25,7 @@ from streams.types import Resolution, Window
 PLAIN = "none"
 QUESTIONS = {"detailed": "Describe the scene in detail.", "brief": "What is happening?",
              "short": "How many objects are there?"}
+CLIP = Resolution(346, 260)
 FIRST_CLIP = 500_000
 """First scene of the clips; training draws none below 1 000 000, `eval mini` begins at 0."""
 
@@ -100,7 +101,7 @@ class BenchTable:
 def clips(count: int) -> Iterator[Window]:
     """Windows of unseen scenes."""
     for seed in range(FIRST_CLIP, FIRST_CLIP + count):
-        yield render_window(random_scene(seed, aspect=346 / 260), Resolution(346, 260), seed=seed, noise_sigma=4.0)
+        yield render_window(random_scene(seed, aspect=CLIP.aspect), CLIP, seed=seed, noise_sigma=4.0)
 
 
 def compare(models: Models, names: Sequence[str], windows: Sequence[Window],

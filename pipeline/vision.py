@@ -147,8 +147,7 @@ def _same_place(now: Tensor, before: Tensor) -> Tensor:
 def places(attributes: Tensor) -> Tensor:
     """Centres [B, N, 2] in views from place codes."""
     codes = attributes[..., -2 * RBF:].unflatten(-1, (2, RBF))
-    centres = (torch.arange(RBF, device=codes.device) + 0.5) / RBF
-    return (codes * centres).sum(-1) / codes.sum(-1).clamp(min=1e-6)
+    return (codes * _centres(codes.device)).sum(-1) / codes.sum(-1).clamp(min=1e-6)
 
 
 def boxes_after(slots: Slots, after_s: float) -> Tensor:
@@ -237,5 +236,9 @@ def describe(soft: list[Tensor], velocity: Tensor, size: Tensor, x: Tensor, y: T
 
 def place_code(x: Tensor, y: Tensor) -> Tensor:
     """A place in the view as 2 * RBF soft values [..., 2 * RBF], the last part of an attribute vector."""
-    places = (torch.arange(RBF, device=x.device) + 0.5) / RBF
-    return torch.cat([torch.exp(-(((v[..., None] - places) / 0.095) ** 2)) for v in (x, y)], -1)
+    return torch.cat([torch.exp(-(((v[..., None] - _centres(x.device)) / 0.095) ** 2)) for v in (x, y)], -1)
+
+
+def _centres(device: torch.device) -> Tensor:
+    """Where along a side of the view each value of a place code is largest."""
+    return (torch.arange(RBF, device=device) + 0.5) / RBF

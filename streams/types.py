@@ -57,6 +57,11 @@ class Resolution:
         """Array shape (height, width)."""
         return self.height, self.width
 
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        return self.width / self.height
+
     def contains(self, events: Events) -> bool:
         """True when every event lies inside."""
         return bool(np.all((events["x"] < self.width) & (events["y"] < self.height)))

@@ -51,9 +51,9 @@ def collect_states(scenes: int, folder: Path, device: torch.device | None = None
 
 def _states_of_scene(seed: int, rgb: MiniVLM, event: MiniVLM) -> dict[str, Tensor]:
     rng = random.Random(seed)
-    scene = random_scene(seed, aspect=RESOLUTION.width / RESOLUTION.height)
+    scene = random_scene(seed, aspect=RESOLUTION.aspect)
     window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=rng.uniform(0, 6))
-    truth = observe(scene, 0.0, WINDOW_US / 1e6, RESOLUTION.width / RESOLUTION.height)
+    truth = observe(scene, 0.0, WINDOW_US / 1e6, RESOLUTION.aspect)
     questions = [qa.question for kind in ("detailed", "brief", *rng.sample(KINDS, 3)) if (qa := ask(kind, truth, rng))]
     sources, targets = [], []
     for question in questions:

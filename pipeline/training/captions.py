@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from itertools import permutations
 
-from pipeline.training.wording import plural
+from pipeline.training.wording import article, plural
 from streams.scenes.world import CLASSES, COLOURS, SPEEDS, Observation, ObservedObject
 
 SCENE = -1
@@ -36,11 +36,6 @@ POSITIONS = {("top", "left"): "at the top left", ("top", "centre"): "at the top"
              ("middle", "right"): "on the right", ("bottom", "left"): "at the bottom left",
              ("bottom", "centre"): "at the bottom", ("bottom", "right"): "at the bottom right"}
 RANKS = tuple(SPEEDS)
-
-
-def article(words: str) -> str:
-    """With "a" or "an"."""
-    return ("an " if words[0] in "aeiou" else "a ") + words
 
 
 def name(thing: ObservedObject) -> str:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pipeline.inputs import CAMERA_WAY_X, FRAMES, LONGEST_US, SHORTEST_US, event_input, rgb_input
 from streams.reconstruction import reconstructed_frames
-from streams.scenes.generate import before_change, beyond_doubt, changing, random_scene
-from streams.scenes.render import LONGEST_S, Drawings, render_frames, simulate_events
+from streams.scenes.generate import changing, random_scene, scene_before
+from streams.scenes.render import Drawings, render_frames, simulate_events
 from streams.scenes.world import Observation, ObservedObject, Scene, observe
 from streams.simulation import SimulatorParameters
 from streams.types import Frame, Resolution, Window, empty_packet
@@ -51,11 +51,6 @@ class Shot:
     start_s: float = 0.0
 
     @property
-    def aspect(self) -> float:
-        """Width of the picture over its height."""
-        return self.resolution.width / self.resolution.height
-
-    @property
     def end_s(self) -> float:
         """Where the window ends."""
         return self.start_s + self.length_s
@@ -63,7 +58,12 @@ class Shot:
     @property
     def truth(self) -> Observation:
         """What there is to say about it."""
-        return observe(self.scene, self.start_s, self.end_s, self.aspect)
+        return observe(self.scene, self.start_s, self.end_s, self.resolution.aspect)
+
+
+def any_length_s(rng: np.random.Generator) -> float:
+    """A length of window that the pair is made for, short ones as likely as long ones."""
+    return float(np.exp(rng.uniform(np.log(SHORTEST_US), np.log(LONGEST_US)))) / 1e6
 
 
 def shot_of(seed: int, icons: Drawings) -> Shot:
@@ -72,12 +72,12 @@ def shot_of(seed: int, icons: Drawings) -> Shot:
     resolution = RESOLUTIONS[rng.choice(len(RESOLUTIONS), p=RESOLUTION_SHARES)]
     length_s = 1.0
     if rng.random() < 0.4:
-        length_s = float(np.exp(rng.uniform(np.log(SHORTEST_US), np.log(LONGEST_US)))) / 1e6
+        length_s = any_length_s(rng)
     styles: dict[str, list[str]] = {}
     if icons and rng.random() < DRAWN_SHARE:
         for style, cls in icons:
             styles.setdefault(cls, []).append(style)
-    scene = random_scene(seed, length_s, styles, resolution.width / resolution.height)
+    scene = random_scene(seed, length_s, styles, resolution.aspect)
     return Shot(scene, resolution, length_s)
 
 
@@ -86,10 +86,8 @@ def shots_of(seed: int, icons: Drawings) -> tuple[Shot, Shot | None]:
     truth would not be beyond doubt)."""
     plain = shot_of(seed, icons)
     shot = replace(plain, scene=changing(plain.scene, seed))
-    earlier = replace(shot, scene=before_change(shot.scene), start_s=-shot.length_s)
-    # a pan shows no more background than is drawn for LONGEST_S around the middle of the window
-    drawn = not (shot.scene.pan_x or shot.scene.pan_y) or 1.5 * shot.length_s <= LONGEST_S
-    return shot, earlier if drawn and beyond_doubt(earlier.scene, -shot.length_s / 2, shot.aspect) else None
+    before = scene_before(shot.scene, shot.length_s, shot.resolution.aspect)
+    return shot, None if before is None else replace(shot, scene=before, start_s=-shot.length_s)
 
 
 def truth_of(modality: str, seed: int, icons: Drawings) -> Observation:

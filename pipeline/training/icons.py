@@ -148,7 +148,7 @@ def _fetch(style: str, path: Path) -> dict[str, np.ndarray]:
             pictures[cls] = picture
     if not pictures:
         raise InputError(f"the package {package} holds none of the pictures wanted; check PACKAGES and NAMES in "
-                         "pipeline/training/icons.py")
+                         "pipeline/training/icon_sets.py")
     _write(path, pictures)
     return pictures
 

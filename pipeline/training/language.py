@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipeline.decoder import Decoder
 from pipeline.mini import SCENE_AT, Projector, pointing, pointing_layer, visual_tokens
 from pipeline.text import SPECIALS, Tokenizer
-from pipeline.training.captions import SCENE
+from pipeline.training.captions import ADVERBS, SCENE, WAYS
 from pipeline.training.data import shot_of
 from pipeline.training.questions import KINDS, QA, SHORT, ask
 from pipeline.training.vision import SCENE_VOCABULARIES, VOCABULARIES
@@ -180,8 +180,8 @@ def predictions(side: LanguageSide, slots: Slots, memory: Memory, pack: Pack) ->
     return side.decoder.head(states[known]).argmax(-1).tolist(), pack.labels[known].tolist()
 
 
-SAID_AS = {"up": "upwards", "down": "downwards", "slow": "slowly", "fast": "quickly"}
-"""Words of the answers for attributes with a name of their own."""
+SAID_AS = {"up": WAYS["up"], "down": WAYS["down"], **ADVERBS}
+"""Words of the answers for attributes that these call otherwise."""
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 
 from pipeline.training.phrasings import PHRASINGS, YES_NO
-from pipeline.training.wording import KNOWN_WORDS, plural
+from pipeline.training.wording import KNOWN_WORDS, article, fill
 from streams.scenes.world import CLASSES
 
 TEMPLATES_TRAIN: tuple[str, ...] = (
@@ -129,7 +129,7 @@ def outside(rng: random.Random, unseen: bool = False) -> str:
     """A question that cannot be answered from a scene; unseen: from the lists that training never draws from."""
     if not unseen and rng.random() < FAMILIAR:
         thing = invented(rng) if rng.random() < INVENTED else rng.choice(NOUNS[False])
-        return _with_article(rng.choice(ABOUT_A_CLASS).format(cls=thing, plural=plural(thing)), thing)
+        return fill(rng.choice(ABOUT_A_CLASS), thing)
     template = rng.choice(TEMPLATES_TEST if unseen else TEMPLATES_TRAIN)
 
     def word(table: dict[bool, tuple[str, ...]]) -> str:
@@ -139,11 +139,7 @@ def outside(rng: random.Random, unseen: bool = False) -> str:
     text = template.format(cls=rng.choice(CLASSES), noun=noun, attribute=word(ATTRIBUTES), adjective=word(ADJECTIVES),
                            verb=word(VERBS), subject=rng.choice(SUBJECTS[unseen]), country=rng.choice(COUNTRIES),
                            language=rng.choice(LANGUAGES))
-    return _with_article(text, noun)
-
-
-def _with_article(text: str, noun: str) -> str:
-    return text.replace(f"a {noun}", f"an {noun}") if noun[0] in "aeiou" else text
+    return text.replace(f"a {noun}", article(noun))
 
 
 def invented(rng: random.Random) -> str:

@@ -21,7 +21,6 @@ from pipeline.training.captions import (
     SCENE,
     WAYS,
     Stretch,
-    article,
     brief,
     change,
     detailed,
@@ -34,7 +33,7 @@ from pipeline.training.captions import (
 )
 from pipeline.training.outside import outside
 from pipeline.training.phrasings import PHRASINGS, YES_NO
-from pipeline.training.wording import freely, plural
+from pipeline.training.wording import article, fill, freely, plural
 from streams.scenes.world import CLASSES, COLOURS, RENDERED, TIMES, Observation, ObservedObject
 
 KINDS = (*PHRASINGS, "yes_no", "outside")
@@ -98,12 +97,12 @@ def _of_kind(kind: str, truth: Observation, rng: random.Random, previous: Observ
         return template, change(truth, previous)
     if kind in ("count_class", "existence"):
         cls = _class_in_or_out(truth, rng, 0.6)
-        return _fill(template, cls), _about_class(kind, cls, truth)
+        return fill(template, cls), _about_class(kind, cls, truth)
     if kind == "count_colour":
         return _count_colour(template, truth, rng)
     if kind in ABOUT:
         cls = _class_in_or_out(truth, rng, 0.92)
-        return _fill(template, cls), _of_class(cls, truth, lambda thing: ABOUT[kind](thing))
+        return fill(template, cls), _of_class(cls, truth, lambda thing: ABOUT[kind](thing))
     if kind in ("fastest", "largest", "leftmost"):
         best = _best(kind, truth)
         return None if best is None else (template, best)
@@ -116,11 +115,6 @@ def _class_in_or_out(truth: Observation, rng: random.Random, share_in: float) ->
     if truth.objects and rng.random() < share_in:
         return rng.choice(truth.objects).cls
     return rng.choice(RENDERED if rng.random() < 0.6 else CLASSES)
-
-
-def _fill(template: str, cls: str) -> str:
-    text = template.format(cls=cls, plural=plural(cls))
-    return text.replace(f"a {cls}", article(cls))
 
 
 def _with(cls: str, truth: Observation) -> list[int]:
@@ -235,7 +229,7 @@ def _yes_no(truth: Observation, rng: random.Random) -> Made:
     colour = thing.colour if truly and thing and thing.colour else rng.choice(list(COLOURS))
     ways = [way for way in WAYS if way not in ("towards", "away") or topic == "direction"]
     way = thing.direction if truly and thing and thing.direction in WAYS else rng.choice(ways)
-    question = _fill(template.replace("{colour}", colour).replace("{way}", WAYS[way]), cls)
+    question = fill(template.replace("{colour}", colour).replace("{way}", WAYS[way]), cls)
 
     def say(seen: ObservedObject) -> str:
         if topic == "colour":

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.inputs import FRAMES, event_input, rgb_input
-from pipeline.training.data import make, sensor, shot_of
+from pipeline.training.data import any_length_s, make, sensor, shot_of
 from pipeline.training.eye import CPU, trained_eye
 from pipeline.training.loop import Progress, Schedule, train
 from streams.scenes.render import Drawings, Renderer, add_noise
@@ -44,7 +44,7 @@ def strange_view(seed: int, icons: Drawings, still_share: float = 0.0) -> tuple[
     rng = np.random.default_rng([seed, 41])
     kind = str(rng.choice(["texture", "shapes", "stripes", "flicker", "noise", "turned", "cut", "close"],
                           p=[0.22, 0.26, 0.08, 0.06, 0.06, 0.1, 0.12, 0.1]))
-    length_s = float(rng.choice([1.0, np.exp(rng.uniform(np.log(0.25), np.log(2.0)))]))
+    length_s = float(rng.choice([1.0, any_length_s(rng)]))
     if kind == "noise":
         level = float(rng.uniform(20, 200))
         return lambda t_s: add_noise(np.full((*SIDE_PX[::-1], 3), level, np.uint8), 40, np.random.default_rng(

@@ -26,6 +26,17 @@ def plural(name: str) -> str:
     return PLURALS.get(name, name + "s")
 
 
+def article(words: str) -> str:
+    """With "a" or "an"."""
+    return ("an " if words[0] in "aeiou" else "a ") + words
+
+
+def fill(template: str, thing: str) -> str:
+    """A question of PHRASINGS or YES_NO about a thing: {cls} and {plural}, with the right article."""
+    text = template.format(cls=thing, plural=plural(thing))
+    return text.replace(f"a {thing}", article(thing))
+
+
 def _known_words() -> frozenset[str]:
     phrases = [*CLASSES, *map(plural, CLASSES), *COLOURS, *DIRECTIONS]
     for table in (PHRASINGS, YES_NO, SYNONYMS):

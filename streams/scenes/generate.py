@@ -19,6 +19,7 @@ from streams.scenes.world import (
     DIRECTIONS,
     FLYERS,
     GROWTHS,
+    LONGEST_S,
     MAX_OBJECTS,
     PLACES,
     RENDERED,
@@ -63,21 +64,31 @@ def random_scene(seed: int, duration_s: float = 1.0, styles: Mapping[str, Sequen
                  texture=float(rng.uniform(0, 1)), clutter=int(rng.integers(0, 7)), t_ref_s=duration_s / 2)
 
 
-def changing(scene: Scene, seed: int, at_s: float = 0.0) -> Scene:
-    """The same scene with some things that come only at at_s, and some that are there no longer from then on."""
+def changing(scene: Scene, seed: int) -> Scene:
+    """The same scene with some things that come only at 0, and some that are there no longer from then on."""
     rng = np.random.default_rng([seed, 51])
     things = []
     for thing in scene.objects:
         fate = rng.random()
-        things.append(replace(thing, appears_s=at_s) if fate < 0.2 else replace(thing, leaves_s=at_s) if fate < 0.3
+        things.append(replace(thing, appears_s=0.0) if fate < 0.2 else replace(thing, leaves_s=0.0) if fate < 0.3
                       else thing)
     return replace(scene, objects=tuple(things))
 
 
-def before_change(scene: Scene, at_s: float = 0.0) -> Scene:
-    """A changing scene as it is until at_s, when what comes and goes then has not yet done so."""
-    return replace(scene, objects=tuple(replace(thing, leaves_s=float("inf")) if thing.leaves_s == at_s else thing
-                                        for thing in scene.objects if thing.appears_s != at_s))
+def before_change(scene: Scene) -> Scene:
+    """A scene that changes at 0 as it is until then, when what comes and goes has not yet done so."""
+    return replace(scene, objects=tuple(replace(thing, leaves_s=float("inf")) if thing.leaves_s == 0 else thing
+                                        for thing in scene.objects if thing.appears_s != 0))
+
+
+def scene_before(scene: Scene, length_s: float, aspect: float) -> Scene | None:
+    """A scene that changes at 0 as the window [-length_s, 0) shows it.
+
+    None where that window's truth would not be beyond doubt, or would show more background than is drawn.
+    """
+    before = before_change(scene)
+    drawn = scene.camera != "panning" or 1.5 * length_s <= LONGEST_S
+    return before if drawn and beyond_doubt(before, -length_s / 2, aspect) else None
 
 
 def beyond_doubt(scene: Scene, t_s: float, aspect: float) -> bool:

@@ -15,15 +15,12 @@ import numpy as np
 from streams.scenes.atmosphere import Atmosphere
 from streams.scenes.backgrounds import background
 from streams.scenes.sprites import sprite
-from streams.scenes.world import FLYERS, Scene, SceneObject
+from streams.scenes.world import FLYERS, LONGEST_S, Scene, SceneObject
 from streams.simulation import EventSimulator, SimulatorParameters
 from streams.types import Events, Frame, Resolution, Window
 
 MARGIN = 0.04
 """Background drawn beyond the view on every side, in view heights, for camera shake; a pan adds its own way."""
-
-LONGEST_S = 2.0
-"""Windows are at most this long, so a panning camera never shows more background than is drawn."""
 
 TINTS = {"day": (1.0, 1.0, 1.0), "dusk": (1.22, 0.95, 0.82), "night": (0.92, 0.96, 1.25)}
 SHADOWS = {"day": (0.3, 0.0), "dusk": (0.4, 1.7), "night": (0.0, 0.0)}

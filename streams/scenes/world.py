@@ -1,6 +1,6 @@
 """What exists in the rendered world and where it is: objects, places, motion, and the truth about a window.
 
-    scene = random_scene(seed=7)
+    scene = random_scene(seed=7)                 # streams.scenes.generate
     observe(scene, 0.0, 1.0).objects[0].colour
 
 Lengths are in view heights for sizes and in fractions of the view for positions (0..1 from the top left);
@@ -49,6 +49,9 @@ TIMES = ("day", "dusk", "night")
 CAMERAS = ("still", "shaking", "panning")
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 MAX_OBJECTS = 5
+
+LONGEST_S = 2.0
+"""Windows are at most this long, so a panning camera never shows more background than is drawn."""
 
 FLYERS = ("ball", "bird", "drone", "plane")
 """Rendered classes that also move up and down; the others stay on the ground. Drawings move any way."""
