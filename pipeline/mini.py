@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, rotate
 from pipeline.text import Tokenizer
-from pipeline.vision import ATTRIBUTES, COARSE, SCENE, SLOTS, Memory, SlotEncoder, Slots, VisionConfig, changes
+from pipeline.vision import ATTRIBUTES, COARSE, SCENE, SLOTS, Memory, SlotEncoder, Slots, VisionConfig, changes, company
 
 SCENE_AT = 2 * SLOTS
 """Place of the scene's visual token: after the slots of this window and of the one before."""
@@ -34,13 +34,14 @@ def visual_tokens(config: VisionConfig) -> int:
 
 
 class Projector(nn.Module):
-    """Slots to visual tokens: soft attributes plus features of the peak cell; what was seen before; scene; grid."""
+    """Slots to visual tokens: soft attributes, how many are alike and features of the peak cell; what was seen before;
+    scene; grid."""
 
     def __init__(self, config: VisionConfig, size: int) -> None:
         super().__init__()
         self.config = config
         near, far = config.widths[-2:]
-        self.attributes = nn.Linear(ATTRIBUTES + 1, size, bias=False)
+        self.attributes = nn.Linear(ATTRIBUTES + 3, size, bias=False)
         self.features = nn.Linear(near + far, size, bias=False)
         self.before = nn.Linear(ATTRIBUTES + 1, size, bias=False)
         self.scene = nn.Linear(SCENE + 2, size)
@@ -57,7 +58,8 @@ class Projector(nn.Module):
         known, strange = memory.known[:, None].float(), slots.strange[:, None].float()
         new, gone = (sure * known for sure in changes(slots.attributes, memory.attributes))
         features = F.rms_norm(slots.features, (slots.features.shape[-1],))
-        things = self.attributes(torch.cat([slots.attributes, new[..., None]], -1)) + self.features(features)
+        things = self.attributes(torch.cat([slots.attributes, new[..., None], company(slots.attributes)], -1))
+        things = things + self.features(features)
         before = self.before(torch.cat([memory.attributes, gone[..., None]], -1))
         tokens = [things, before, self.scene(torch.cat([slots.scene, known, strange], -1))[:, None]]
         if self.grid is not None:

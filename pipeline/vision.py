@@ -123,6 +123,19 @@ def changes(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     return now[..., 0] * (1 - alike.amax(2)), before[..., 0] * (1 - alike.amax(1))
 
 
+def company(attributes: Tensor) -> Tensor:
+    """How many other objects of the same class, and of the same colour, each of [B, N, ATTRIBUTES] has: [B, N, 2].
+
+    Soft counts: classes and colours are probabilities. A colour that cannot be told is like no other.
+    """
+    classes, colours = GROUPS["cls"], GROUPS["colour"]
+    counts = []
+    for of_group in (attributes[..., 1:1 + classes], attributes[..., 1 + classes:classes + colours]):
+        alike = of_group @ of_group.transpose(1, 2)
+        counts.append(alike.sum(2) - alike.diagonal(dim1=1, dim2=2))
+    return torch.stack(counts, -1)
+
+
 def _same_name(now: Tensor, before: Tensor) -> Tensor:
     start, likeness = 1, torch.ones(now.shape[0], now.shape[1], before.shape[1], device=now.device)
     for name, size in GROUPS.items():

@@ -45,7 +45,18 @@ TEMPLATES_TRAIN: tuple[str, ...] = (
     "What does the {cls} {verb}?", "Can the {cls} {verb}?", "Why does the {cls} {verb}?",
     "Where does the {cls} {verb}?",
     "Did the {cls} {verb} today?", "Who will {verb} the {cls}?", "Can you {verb}?", "Did you {verb} the {noun}?",
-    "What did the {cls} {verb}?", "When will the {cls} {verb}?", "Please {verb} the {cls}.", "Should I {verb} it?")
+    "What did the {cls} {verb}?", "When will the {cls} {verb}?", "Please {verb} the {cls}.", "Should I {verb} it?",
+    "What {attribute} is that?", "Which {noun} does the {cls} {verb}?", "Please {verb} a {noun}.", "Draw a {noun}.",
+    "What sort of {noun} is that?", "How do you {verb} a {noun}?", "Can you {verb} {subject}?", "Do you {verb}?",
+    "Who is the {noun} of {country}?", "What is three plus five?", "How much is nine minus four?",
+    "Is {subject} {adjective}?", "Where did they {verb} the {cls}?", "Which {noun} was it?",
+    "What make of {cls} is it?", "Tell me the {attribute}.", "How many {attribute}s does it have?",
+    "When is the {cls} {adjective}?", "What do {noun}s {verb}?", "Will it {verb} soon?",
+    "Will the {noun} {verb} tomorrow?", "What is the plot of {subject}?", "Whom did you {verb}?",
+    "Which {noun} company is it?", "Does the {noun} ever stop?", "What is the smell of {noun}?", "Wake up.",
+    "Did the {noun} come by?", "Is a {noun} to be seen?", "Would you say it is {adjective}?", "Where do you live?",
+    "Who painted the {cls}?", "What comes after the {noun}?", "Is the {attribute} {adjective}?", "Write a {noun}.",
+    "Which planet is this?", "Whose {noun} is it?", "How was your day?", "Let us {verb}.", "What {noun} is it made of?")
 TEMPLATES_TEST: tuple[str, ...] = (
     "What is the licence plate?", "Who is the owner of this {cls}?", "What age is the {cls}?",
     "What is the {cls} called?",

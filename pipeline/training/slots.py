@@ -39,7 +39,7 @@ MATCHED = 0.24
 STRANGE_SHARE = 0.06
 """Share of training windows that are called strange."""
 
-TWINS = 0.25
+TWINS = 0.15
 """Share of scenes of several objects in which two are made the same kind of thing: two dogs are rare otherwise, and
 every answer about "the dog" is another then."""
 
