@@ -154,17 +154,24 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["mini"]))
+@click.argument("what", metavar="{mini|eagle|eagle:hass|eagle3|medusa}")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mini"), show_default=True,
-              help="folder for checkpoints, curves and the finished pair; an interrupted training goes on there")
+              help="folder for checkpoints, curves and what is trained; an interrupted training goes on there")
 @click.option("--smoke", is_flag=True, help="a minute-long run that only shows that everything works")
-@click.option("--jobs", default=2, show_default=True, help="2 = train both sides at the same time")
+@click.option("--jobs", default=2, show_default=True, help="mini: 2 = train both sides at the same time")
+@click.option("--target", default="mini", show_default=True, metavar="mini[:FOLDER]",
+              help="drafters: the pair whose verifier they guess for")
+@click.option("--scenes", default=1000, show_default=True, help="drafters: scenes the verifier speaks about first")
+@click.option("--steps", default=2000, show_default=True, help="drafters: steps of training")
 @device_option
-def train(what: str, out: Path, smoke: bool, jobs: int, device: str) -> None:
-    """Train the bundled pair from nothing, on scenes that are rendered on the way."""
-    from app.training import train_mini
+def train(what: str, out: Path, smoke: bool, jobs: int, target: str, scenes: int, steps: int, device: str) -> None:
+    """Train the bundled pair from nothing, on scenes that are rendered on the way, or a drafter for a pair."""
+    from app import training
 
-    train_mini(out, smoke, jobs, device)
+    if what == "mini":
+        training.train_mini(out, smoke, jobs, device)
+    else:
+        training.train_drafter(what, target, out, *((20, 20) if smoke else (scenes, steps)))
 
 
 @main.command("eval")

@@ -52,6 +52,38 @@ def train_mini(folder: Path, smoke: bool, jobs: int, device_name: str) -> None:
                           f"--drafter-model mini:{folder}")
 
 
+def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int) -> None:
+    """Let the verifier of a pair speak about scenes and train a drafter on that; goes on where an interrupted run
+    stopped. Leaves folder/NAME, a checkpoint."""
+    import torch
+
+    from pipeline.models import load_models
+    from pipeline.training import heads
+    from pipeline.training.traces import collect_traces, load_traces
+    from pipeline.vlms.mini import MiniVLM
+
+    if name not in heads.TRAINABLE:
+        raise InputError(f"there is nothing to train for {name!r}; use mini or one of {', '.join(heads.TRAINABLE)}")
+    if scenes < 1 or steps < 1:
+        raise InputError(f"--scenes {scenes} and --steps {steps} must both be at least 1")
+    torch.set_num_threads(1)
+    models = load_models(torch.device("cpu"), target, target)
+    if not (isinstance(models.rgb, MiniVLM) and isinstance(models.event, MiniVLM)):
+        raise InputError(f"drafters are trained for pairs of the bundled kind; got --target {target}")
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=terminal.people) as bars:
+        show = _Display(bars)
+        for progress in collect_traces(models.rgb, models.event, scenes, folder / "traces"):
+            show(name, progress)
+        traces, _ = load_traces(folder / "traces")
+        place = folder / name.replace(":", "-")
+        assert models.rgb.decoder is not None
+        for progress in heads.train_drafter(name, models.rgb.decoder, traces, steps, place):
+            show(name, progress)
+    stem = name.partition(":")[0]
+    terminal.people.print(f"the drafter is in {place}; use it with: --drafter {stem}:{place}")
+
+
 class _Display:
     """One bar per side, named after its present stage."""
 

@@ -29,6 +29,10 @@ class Greedy:
     name: str = "greedy"
     lossless: bool = True
 
+    def preferences(self, logits: Tensor, indices: list[int]) -> Tensor:
+        """The logits themselves."""
+        return logits
+
     def choose(self, logits: Tensor, indices: list[int]) -> list[int]:
         """Arg-max of each row of logits [R, V]."""
         tokens: list[int] = logits.argmax(-1).tolist()
@@ -51,11 +55,14 @@ class Sampling:
         if self.seed < 0:
             raise InputError(f"seed {self.seed} is not allowed; use 0 or a positive number")
 
-    def choose(self, logits: Tensor, indices: list[int]) -> list[int]:
-        """Gumbel-argmax over each row of logits [R, V] with the noise of its place in the answer."""
+    def preferences(self, logits: Tensor, indices: list[int]) -> Tensor:
+        """Logits at the temperature plus the noise of each row's place in the answer."""
         noise = np.stack([gumbel(self.seed, index, logits.shape[-1]) for index in indices])
-        scaled = logits.double() / self.temperature + torch.from_numpy(noise).to(logits.device)
-        tokens: list[int] = scaled.argmax(-1).tolist()
+        return logits.double() / self.temperature + torch.from_numpy(noise).to(logits.device)
+
+    def choose(self, logits: Tensor, indices: list[int]) -> list[int]:
+        """Gumbel-argmax over each row of logits [R, V]."""
+        tokens: list[int] = self.preferences(logits, indices).argmax(-1).tolist()
         return tokens
 
 

@@ -132,14 +132,21 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KVCache | None,
                 index: int) -> Tensor:
         """One layer over x [B, T, D]; with a cache, writes rows after its cursor and attends to all of them."""
-        q, k, v = self.project(x, cos, sin)
+        return self.after(x, self.attend(*self.project(x, cos, sin), mask, cache, index))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache: KVCache | None, index: int) -> Tensor:
+        """Attention of projected rows [B, heads, T, head_size] to themselves and the cache."""
+        length = q.shape[2]
         if cache is not None:
-            start, end = cache.length, cache.length + x.shape[1]
+            start, end = cache.length, cache.length + length
             cache.keys[index, :, :, start:end] = k
             cache.values[index, :, :, start:end] = v
             k, v = cache.keys[index, :, :, :end], cache.values[index, :, :, :end]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1,
-                                               enable_gqa=self.config.kv_heads != self.config.heads)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and length > 1,
+                                              enable_gqa=self.config.kv_heads != self.config.heads)
+
+    def after(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """What follows attention, given its result [B, heads, T, head_size]: projection, residuals, MLP."""
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
@@ -149,6 +156,14 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply rotary positions to x [B, H, T, head_size]; cos, sin [B or 1, 1, T, head_size]."""
     first, second = x.chunk(2, -1)
     return x * cos + torch.cat([-second, first], -1) * sin
+
+
+def rotary(config: DecoderConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [max_positions, head_size] of rotary positions (Su et al. 2021)."""
+    angle = torch.arange(0, config.head_size, 2, dtype=torch.float64) / config.head_size
+    turns = torch.arange(config.max_positions)[:, None] / config.rope_theta ** angle[None]
+    table = torch.cat([turns, turns], -1)
+    return table.cos().float(), table.sin().float()
 
 
 class Decoder(nn.Module):
@@ -166,11 +181,9 @@ class Decoder(nn.Module):
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tied:
             self.head.weight = self.embed.weight
-        angle = torch.arange(0, config.head_size, 2, dtype=torch.float64) / config.head_size
-        turns = torch.arange(config.max_positions)[:, None] / config.rope_theta ** angle[None]
-        table = torch.cat([turns, turns], -1)
-        self.register_buffer("cos", table.cos().float(), persistent=False)
-        self.register_buffer("sin", table.sin().float(), persistent=False)
+        cos, sin = rotary(config)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None = None, cache: KVCache | None = None,
                 taps: Sequence[int] = ()) -> tuple[Tensor, Tensor | None]:
@@ -212,8 +225,7 @@ class Decoder(nn.Module):
         own = {"embed.weight": state["model.embed_tokens.weight"], "norm.weight": state["model.norm.weight"],
                "head.weight": state["model.embed_tokens.weight" if self.config.tied else "lm_head.weight"]}
         for i in range(self.config.layers):
-            for name, sources in FUSED.items():
-                own[f"layers.{i}.{name}"] = torch.cat([state[f"model.layers.{i}.{s}"] for s in sources])
+            own |= {f"layers.{i}.{name}": value for name, value in fused(state, f"model.layers.{i}.").items()}
         self.load_state_dict({name: value.float() for name, value in own.items()})
 
     def llama_state(self) -> dict[str, Tensor]:
@@ -222,14 +234,8 @@ class Decoder(nn.Module):
         state = {"model.embed_tokens.weight": own["embed.weight"], "model.norm.weight": own["norm.weight"]}
         if not self.config.tied:
             state["lm_head.weight"] = own["head.weight"]
-        head = self.config.head_size
-        projections = (self.config.heads * head, self.config.kv_heads * head, self.config.kv_heads * head)
-        for i in range(self.config.layers):
-            cuts = {"qkv.weight": projections, "gate_up.weight": (self.config.intermediate_size,) * 2}
-            for name, targets in FUSED.items():
-                fused = own[f"layers.{i}.{name}"]
-                pieces = fused.split(list(cuts.get(name, (len(fused),))))
-                state.update({f"model.layers.{i}.{t}": p for t, p in zip(targets, pieces, strict=True)})
+        for i, layer in enumerate(self.layers):
+            state |= {f"model.layers.{i}.{name}": value for name, value in unfused(layer).items()}
         return state
 
 
@@ -240,6 +246,24 @@ FUSED = {"attention_norm.weight": ("input_layernorm.weight",),
          "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
          "down.weight": ("mlp.down_proj.weight",)}
 """Our fused tensors and the transformers tensors they are made of, inside one layer."""
+
+
+def fused(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """One layer's weights under our names, from those under transformers' names after a prefix; what the checkpoint
+    has no tensor for (a layer without its first norm) is left out."""
+    return {name: torch.cat([state[prefix + source] for source in sources])
+            for name, sources in FUSED.items() if prefix + sources[0] in state}
+
+
+def unfused(layer: nn.Module) -> dict[str, Tensor]:
+    """One layer's weights under transformers' names."""
+    assert isinstance(layer, Layer)
+    cuts = {"qkv.weight": layer.split, "gate_up.weight": (layer.config.intermediate_size,) * 2}
+    state: dict[str, Tensor] = {}
+    for name, value in layer.state_dict().items():
+        pieces = value.split(list(cuts.get(name, (len(value),))))
+        state |= dict(zip(FUSED[name], pieces, strict=True))
+    return state
 
 
 def llama_names(config: DecoderConfig) -> list[str]:

@@ -31,6 +31,7 @@ from pipeline.types import (
     Emitted,
     Kind,
     Node,
+    Prefix,
     Rule,
     Scores,
     Session,
@@ -87,7 +88,12 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
     clock, answer = _Clock(now), _Answer(tokenizer, limits)
     with ThreadPoolExecutor(1, "prefill") as pool:
         reading = pool.submit(clock.timed, "prefill", session.prefill)
-        clock.timed("draft_prefill", partial(drafter.start, window, prompt, rule))
+
+        def prefix() -> Prefix:
+            reading.result()
+            return session.prefix
+
+        clock.timed("draft_prefill", partial(drafter.start, window, prompt, rule, prefix))
         number = 0
         while not answer.stopped:
             if cancel is not None and cancel.is_set():

@@ -30,6 +30,8 @@ class Models:
     event: VLM | None
     adapter: BottleneckAdapter | None
     tokenizer: Tokenizer
+    heads: Path = WEIGHTS
+    """Folder of the draft heads that were trained for this verifier."""
 
     @property
     def summary(self) -> str:
@@ -58,7 +60,8 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
                          "use two models that were trained together")
     # an adapter belongs to the two models it was trained between: equal sizes prove nothing
     adapter = _adapter_beside(drafter_model, device) if model == drafter_model else None
-    return Models(rgb, event, adapter, rgb.tokenizer)
+    folder = model.partition(":")[2]
+    return Models(rgb, event, adapter, rgb.tokenizer, Path(folder) if folder else WEIGHTS)
 
 
 def _load(spec: str, side: str, device: torch.device) -> VLM:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.decoder import FINAL, Decoder, KVCache
 from pipeline.trees import attention_mask, positions
-from pipeline.types import Draft, Scores, Verdict
+from pipeline.types import Draft, Prefix, Scores, Verdict
 
 Locate: TypeAlias = Callable[[Tensor, Tensor, Tensor, KVCache], Tensor]
 """Boxes [R, 4] (NaN = about no object) from states [R, D], positions [R], mask [R, S] and the cache."""
@@ -38,6 +38,7 @@ class DecoderSession:
         self._taps, self._locate = tuple(taps), locate
         self._cache = decoder.new_cache(capacity)
         self._prefix_rows: int | None = None
+        self._prefix_hidden: Tensor | None = None
         self._pending = [self._prompt[-1]]
         self._committed: list[int] = []
         self._scored: Draft | None = None
@@ -56,9 +57,21 @@ class DecoderSession:
         words = self._decoder.embed(torch.tensor(self._prompt[:-1], dtype=torch.long, device=device))
         x = torch.cat([self._read_prefix().to(words), words])[None]
         if x.shape[1]:
-            self._decoder(x, torch.arange(x.shape[1], device=device)[None], None, self._cache)
+            where = torch.arange(x.shape[1], device=device)[None]
+            _, self._prefix_hidden = self._decoder(x, where, None, self._cache, self._taps)
             self._cache.keep(range(x.shape[1]))
         self._prefix_rows = x.shape[1]
+
+    @property
+    def prefix(self) -> Prefix:
+        """What prefill() read. Raises RuntimeError before it."""
+        if self._prefix_rows is None:
+            raise RuntimeError("prefix needs prefill() first")
+        hidden = self._prefix_hidden
+        if hidden is None:
+            weight = self._decoder.embed.weight
+            hidden = weight.new_zeros(1, 0, len(self._taps), weight.shape[1])
+        return Prefix(self._prompt, self._prefix_rows - len(self._prompt) + 1, hidden[0])
 
     @torch.inference_mode()
     def score(self, draft: Draft) -> Scores:

@@ -9,12 +9,13 @@ Drafted, Cycle and Caption are plain Python, shared by page, command line, bench
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 
+from pipeline.decoder import Decoder
 from pipeline.text import Tokenizer
 from streams.types import Window
 
@@ -80,6 +81,19 @@ class Scores:
     logits: torch.Tensor
     hidden: torch.Tensor
     boxes: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """What the verifier made of the window and the question.
+
+    prompt: tokens of the question; visual: rows in front of it; hidden [visual + len(prompt) - 1, taps, D]: states of
+    the tapped layers at all rows but the last token of the prompt, which the first verify pass feeds.
+    """
+
+    prompt: list[int]
+    visual: int
+    hidden: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -224,6 +238,10 @@ class Session(Protocol):
         """Forget all committed tokens after the first n_committed."""
 
     @property
+    def prefix(self) -> Prefix:
+        """What prefill() read. Raises RuntimeError before it."""
+
+    @property
     def committed(self) -> list[int]:
         """Tokens of the answer so far."""
 
@@ -234,6 +252,10 @@ class VLM(Protocol):
     name: str
     hidden_size: int
     tokenizer: Tokenizer
+    decoder: Decoder | None
+    """The decoder whose states a draft head may go on from; None where it is somebody else's code."""
+    taps: tuple[int, ...]
+    """Layers whose entering states Scores.hidden holds; the last is FINAL. Deep verifiers: low, middle, high, FINAL."""
 
     @property
     def parameters(self) -> int:
@@ -254,6 +276,9 @@ class Rule(Protocol):
     def lossless(self) -> bool:
         """Whether the text equals plain decoding's."""
 
+    def preferences(self, logits: torch.Tensor, indices: list[int]) -> torch.Tensor:
+        """Scores [R, V] whose largest is the token said at each row: what a drafter should rank its guesses by."""
+
     def choose(self, logits: torch.Tensor, indices: list[int]) -> list[int]:
         """One token per row of logits [R, V]; indices [R]: place of that token within the answer, from 0."""
 
@@ -268,8 +293,8 @@ class Drafter(Protocol):
     name: str
     parameters: int
 
-    def start(self, window: Window, prompt: str, rule: Rule) -> None:
-        """Begin an answer; must not need the verifier."""
+    def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
+        """Begin an answer. prefix() waits until the verifier has read; who can guess without it does not call it."""
 
     def propose(self, budget: int) -> Draft:
         """Guess; may return fewer nodes, or none."""

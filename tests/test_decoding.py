@@ -34,7 +34,8 @@ def plain(rule: Rule, limits: Limits = LIMITS) -> list[int]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
-@pytest.mark.parametrize("name", drafters.names())
+@pytest.mark.parametrize("name", [*drafters.names(), "eagle:static", "eagle:chain", "eagle:hass", "eagle3:static",
+                                  "medusa:chain"])
 @pytest.mark.parametrize("budget", [1, 2, 5, 9])
 def test_every_drafter_writes_the_plain_text(name: str, rule: Rule, budget: int) -> None:
     models = toy_models()

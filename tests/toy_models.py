@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,12 +13,13 @@ import numpy as np
 import torch
 
 from pipeline.adapters import BottleneckAdapter
-from pipeline.decoder import Decoder, DecoderConfig
+from pipeline.decoder import FINAL, Decoder, DecoderConfig
+from pipeline.drafters import eagle, eagle3, medusa
 from pipeline.models import Models
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
 from pipeline.training.language import train_tokenizer
-from pipeline.types import Draft, Rule, Scores, Verdict
+from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Frame, Resolution, Window, empty_packet
 
 
@@ -43,11 +46,12 @@ class ToyVLM:
     def __init__(self, seed: int, size: int = 32) -> None:
         self.name, self.hidden_size, self.tokenizer = f"toy-{seed}", size, tokenizer()
         self.decoder = random_decoder(seed, size)
+        self.taps = (0, 1, 1, FINAL)
         self.parameters = sum(p.numel() for p in self.decoder.parameters())
 
     def open(self, window: Window, prompt: str) -> DecoderSession:
         view = torch.full((1, self.hidden_size), float(window.start_us % 7) / 7)
-        return DecoderSession(self.decoder, lambda: view, tokenizer().prompt(prompt), capacity=390)
+        return DecoderSession(self.decoder, lambda: view, tokenizer().prompt(prompt), capacity=390, taps=self.taps)
 
 
 def toy_models(same: bool = False) -> Models:
@@ -56,7 +60,21 @@ def toy_models(same: bool = False) -> Models:
     event = rgb if same else ToyVLM(2, size=16)
     torch.manual_seed(3)
     adapter = BottleneckAdapter(event.hidden_size, rgb.hidden_size, 8).eval()
-    return Models(rgb, event, adapter, tokenizer())
+    return Models(rgb, event, adapter, tokenizer(), toy_heads())
+
+
+@lru_cache(1)
+def toy_heads() -> Path:
+    """A folder with random draft heads for the toy verifier."""
+    folder, config = Path(mkdtemp()), replace(random_decoder(1).config, layers=1)
+    torch.manual_seed(4)
+    for name in ("eagle", "eagle-hass"):
+        eagle.save_head(eagle.EagleHead(config), folder / name)
+    words = torch.arange(0, config.vocab_size, 2)
+    eagle3.save_head(eagle3.Eagle3Head(config, words), folder / "eagle3")
+    heads = medusa.MedusaHeads(config.hidden_size, config.vocab_size, 3)
+    medusa.save_heads(heads, [(0,), (1,), (0, 0), (0, 0, 0), (1, 0), (0, 1)], folder / "medusa")
+    return folder
 
 
 def toy_window(start_us: int = 0) -> Window:
@@ -74,7 +92,7 @@ class TreeDrafter:
         self._truth, self._right, self._wide = truth, right, wide
         self._rng, self._done = random.Random(seed), 0
 
-    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+    def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         self._done = 0
 
     def propose(self, budget: int) -> Draft:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
 
+from pipeline.decoder import Decoder
 from pipeline.models import Models
 from pipeline.types import Drafter
 from streams.types import InputError
@@ -32,3 +35,22 @@ def refuse_variant(name: str, variant: str | None) -> None:
     """For drafters without variants. Raises InputError when one was given."""
     if variant is not None:
         raise InputError(f"drafter {name!r} has no variants, got {name}:{variant}; use --drafter {name}")
+
+
+def verifier_of(models: Models, name: str) -> Decoder:
+    """The decoder whose states a draft head goes on from. Raises InputError where the verifier does not show them."""
+    if models.rgb.decoder is None:
+        raise InputError(f"drafter {name!r} needs the states of the verifier, and {models.rgb.name} shows none; "
+                         "use --drafter recall or vlm")
+    return models.rgb.decoder
+
+
+def folder_of(models: Models, name: str, variant: str | None, variants: Sequence[str]) -> Path:
+    """Where a trained drafter is: beside the pair, or in the folder given instead of a variant. Raises InputError for
+    neither a variant nor a folder."""
+    if variant is None or variant in variants:
+        return models.heads / name
+    if not Path(variant).is_dir():
+        raise InputError(f"drafter {name!r} has no variant {variant!r}; use {', '.join(variants)} or the folder of a "
+                         "checkpoint")
+    return Path(variant)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pipeline.drafters import refuse_variant
 from pipeline.models import Models
-from pipeline.types import Draft, Rule, Scores, Verdict
+from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Window
 
 
@@ -20,7 +22,7 @@ class NoneDrafter:
     name = "none"
     parameters = 0
 
-    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+    def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Nothing to do."""
 
     def propose(self, budget: int) -> Draft:

@@ -7,10 +7,11 @@ Longest-suffix match over the last answers (question included) and the present o
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from pipeline.drafters import refuse_variant
 from pipeline.models import Models
-from pipeline.types import Draft, Rule, Scores, Verdict
+from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Window
 
 ANSWERS = 32
@@ -39,7 +40,7 @@ class RecallDrafter:
         self._line: list[int] = []
         self._prompt_size = 0
 
-    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+    def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Begin a new line with the question, so that the same question recalls the same answer."""
         self._line = self._tokenizer.prompt(prompt)
         self._prompt_size = len(self._line)

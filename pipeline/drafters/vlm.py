@@ -6,11 +6,13 @@ the L1 adapter, so that every guess has a cos_sim.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from pipeline.drafters import refuse_variant
 from pipeline.models import Models
-from pipeline.types import Draft, Rule, Scores, Verdict
+from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
 
@@ -33,7 +35,7 @@ class VlmDrafter:
         self._known = 0
         self.parameters = models.event.parameters
 
-    def start(self, window: Window, prompt: str, rule: Rule) -> None:
+    def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Read the events and the prompt."""
         assert self._models.event is not None
         self._session = self._models.event.open(window, prompt)

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipeline.decoder import FINAL, KVCache
+from pipeline.decoder import FINAL, Decoder, KVCache
 from pipeline.inputs import event_input, rgb_input
 from pipeline.mini import MiniModel, load_mini, locate
 from pipeline.models import WEIGHTS
@@ -29,6 +29,9 @@ CAPACITY = 512
 MAX_PROMPT = 256
 """Longest question in tokens."""
 
+FEWEST_LEVELS = 6
+"""Layers from which on a low, a middle and a high one are three."""
+
 RECENT = 4
 """Windows whose slots are kept: several questions are asked about one window, and the next one compares with it."""
 
@@ -39,6 +42,10 @@ class MiniVLM:
     def __init__(self, side: Literal["event", "rgb"], model: MiniModel, tokenizer: Tokenizer) -> None:
         self.name, self.side = f"mini-{side}", side
         self.model, self.tokenizer = model, tokenizer
+        self.decoder: Decoder | None = model.decoder
+        layers = model.decoder.config.layers
+        levels = (layers // 2, layers - 3) if layers >= FEWEST_LEVELS else ()
+        self.taps: tuple[int, ...] = (model.pointing_layer, *levels, FINAL)
         self.hidden_size = model.decoder.config.hidden_size
         self._recent: deque[tuple[Window, Slots]] = deque(maxlen=RECENT)
 
@@ -60,8 +67,7 @@ class MiniVLM:
         def find(entering: Tensor, positions: Tensor, mask: Tensor, cache: KVCache) -> Tensor:
             return locate(decoder, seen[0], entering, positions, mask, cache)
 
-        taps = (self.model.pointing_layer, FINAL)
-        return DecoderSession(decoder, read_prefix, tokens_of_prompt, CAPACITY, taps, find)
+        return DecoderSession(decoder, read_prefix, tokens_of_prompt, CAPACITY, self.taps, find)
 
     @torch.inference_mode()
     def see(self, window: Window) -> tuple[Tensor, Slots]:

@@ -1,0 +1,63 @@
+"""Checkpoints of draft heads: a folder with config.json and weights under the names their authors publish.
+
+    config, state = read_checkpoint(folder, "train it with: parafovea train eagle")
+    check_names(state, wanted={"fc.weight"}, optional={"fc.bias"}, folder=folder)
+
+Nothing is ever ignored in silence: a missing, unexpected or misshapen tensor is an InputError.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from streams.types import InputError
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def read_checkpoint(folder: Path, remedy: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """config.json and the weights of a folder, in float32. Raises InputError when they are not there or unreadable."""
+    file = next((folder / name for name in WEIGHT_FILES if (folder / name).exists()), None)
+    if file is None or not (folder / "config.json").exists():
+        raise InputError(f"no checkpoint in {folder}: expected config.json and {' or '.join(WEIGHT_FILES)}; {remedy}")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except Exception as error:  # the readers of JSON, safetensors and pickles each have errors of their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"the checkpoint in {folder} cannot be read ({reason}); {remedy}") from error
+    return config, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def check_names(state: dict[str, Tensor], wanted: set[str], optional: set[str], folder: Path) -> None:
+    """Raises InputError naming what a checkpoint lacks or has too much."""
+    if missing := sorted(wanted - set(state)):
+        raise InputError(f"the checkpoint in {folder} lacks {len(missing)} tensors, first {missing[0]}; it is of "
+                         "another kind of drafter, or damaged")
+    if unexpected := sorted(set(state) - wanted - optional):
+        raise InputError(f"the checkpoint in {folder} has {len(unexpected)} tensors that do not belong there, first "
+                         f"{unexpected[0]}; it is of another kind of drafter")
+
+
+def load_module(module: torch.nn.Module, state: dict[str, Tensor], folder: Path) -> None:
+    """Load weights whose names are known to fit. Raises InputError where a shape does not."""
+    own = module.state_dict()
+    for name, value in own.items():
+        if state[name].shape != value.shape:
+            raise InputError(f"the checkpoint in {folder} was made for another verifier: {name} is "
+                             f"{list(state[name].shape)}, this pair needs {list(value.shape)}")
+    module.load_state_dict(state)
+
+
+def write_checkpoint(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    """Write config.json and model.safetensors, weights in 16 bit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    save_file({name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
+               for name, value in state.items()}, folder / "model.safetensors", metadata={"format": "pt"})

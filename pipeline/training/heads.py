@@ -1,0 +1,198 @@
+"""`parafovea train eagle`, `eagle3`, `medusa`: draft heads on the verifier's own answers.
+
+    for progress in train_drafter("eagle", verifier, traces, steps=2000, folder=Path("runs/eagle")): ...
+
+Losses are those of the papers: EAGLE (states and words), HASS (through three own guesses, and the likeliest words),
+EAGLE-3 (words only, through many own guesses), Medusa-1 (words).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.decoder import Decoder
+from pipeline.drafters import eagle, eagle3, medusa
+from pipeline.training.loop import Progress, Schedule, train
+from pipeline.training.traces import Trace
+from pipeline.training.unroll import state_losses, unroll
+from streams.types import InputError
+
+BATCH, RATE = 16, 1e-3
+HIDDEN = ("fc.", "layer.", *(f"{number}.0." for number in range(medusa.HEADS)))
+NOISE = 0.1
+"""Half width of the uniform noise on the states that are read, as EAGLE's authors add at their length."""
+
+FURTHER = 0.8
+"""Weight of the loss of each guess to that of the one before (EAGLE-3, Medusa)."""
+
+HASS_GUESSES, EAGLE3_GUESSES = 3, 5
+DRAFT_WORDS = 384
+"""Size of EAGLE-3's reduced vocabulary."""
+
+Loss = Callable[[list[Trace]], dict[str, Tensor]]
+
+
+def padded(traces: Sequence[Trace]) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens [B, T], states that led to them [B, T, taps, D] and whether the next token is of the answer [B, T]."""
+    length = max(len(trace.tokens) for trace in traces)
+    tokens = torch.zeros(len(traces), length, dtype=torch.long)
+    hidden = torch.zeros(len(traces), length, *traces[0].states.shape[1:])
+    drafted = torch.zeros(len(traces), length, dtype=torch.bool)
+    for row, trace in enumerate(traces):
+        count = len(trace.tokens)
+        tokens[row, :count] = torch.tensor(trace.tokens)
+        hidden[row, :count] = trace.states
+        drafted[row, trace.prompt - 1:count - 1] = True
+    return tokens, hidden, drafted
+
+
+def after(drafted: Tensor, guesses: int) -> Tensor:
+    """Where a guess is made after so many own ones: that many tokens of the answer came before."""
+    rows = drafted.clone()
+    rows[:, guesses:] &= drafted[:, :drafted.shape[1] - guesses]
+    rows[:, :guesses] = False
+    return rows
+
+
+def eagle_loss(head: eagle.EagleHead, verifier: Decoder, own_guesses: int) -> Loss:
+    """EAGLE's loss, averaged over 1 to own_guesses guesses of the head's own; from two on with HASS's addition."""
+    def loss(traces: list[Trace]) -> dict[str, Tensor]:
+        tokens, hidden, drafted = padded(traces)
+        features = head.features(hidden)
+        noisy = features + (torch.rand_like(features) - 0.5) * 2 * NOISE
+        total: dict[str, Tensor] = {}
+        for step, guessed in enumerate(unroll(head, verifier.embed(tokens), noisy, own_guesses)):
+            rows = after(drafted, step)
+            here, true = guessed[rows], features.roll(-1, 1)[rows]
+            parts = state_losses(here, true, verifier.head(here), verifier.head(true), top=own_guesses > 1)
+            for name, part in parts.items():
+                total[name] = total.get(name, torch.zeros(())) + part / own_guesses
+        return total
+
+    return loss
+
+
+def eagle3_loss(head: eagle3.Eagle3Head, verifier: Decoder, own_guesses: int) -> Loss:
+    """EAGLE-3's loss: the verifier's distribution over the words the head knows, where its favourite is one of them."""
+    def loss(traces: list[Trace]) -> dict[str, Tensor]:
+        tokens, hidden, drafted = padded(traces)
+        wanted = verifier.head(hidden[:, :, -1].roll(-1, 1))
+        chance = wanted[..., head.t2d].softmax(-1)
+        sayable = drafted & head.t2d[wanted.argmax(-1)]
+        total = torch.zeros(())
+        guesses = unroll(head, verifier.embed(tokens), head.features(hidden), own_guesses, through=True)
+        for step, guessed in enumerate(guesses):
+            rows = after(drafted, step) & sayable
+            said = head.draft_logits(guessed[rows]).log_softmax(-1)
+            total = total - FURTHER**step * (chance[rows] * said).sum(-1).mean()
+        return {"words": total}
+
+    return loss
+
+
+def medusa_loss(heads: medusa.MedusaHeads) -> Loss:
+    """Medusa-1's loss: each head's cross entropy with the token so many places ahead."""
+    def loss(traces: list[Trace]) -> dict[str, Tensor]:
+        tokens, hidden, drafted = padded(traces)
+        total = torch.zeros(())
+        for step, head in enumerate(heads):
+            ahead = tokens.roll(-1 - step, 1)
+            rows = drafted & drafted.roll(-step, 1)
+            rows[:, rows.shape[1] - step:] = False
+            total = total + FURTHER**step * F.cross_entropy(head(hidden[:, :, -1][rows]), ahead[rows])
+        return {"words": total}
+
+    return loss
+
+
+TRAINABLE = ("eagle", "eagle:hass", "eagle3", "medusa")
+
+
+def train_drafter(name: str, verifier: Decoder, traces: Sequence[Trace], steps: int, folder: Path,
+                  ) -> Iterator[Progress]:
+    """Train one of TRAINABLE; leaves a checkpoint in the folder. Raises InputError for another name."""
+    if name == "eagle3":
+        return train_eagle3(verifier, traces, steps, folder)
+    if name == "medusa":
+        return train_medusa(verifier, traces, steps, folder)
+    if name in ("eagle", "eagle:hass"):
+        return train_eagle(verifier, traces, steps, folder, HASS_GUESSES if name == "eagle:hass" else 1)
+    raise InputError(f"there is nothing to train for drafter {name!r}; use one of {', '.join(TRAINABLE)}")
+
+
+def train_eagle(verifier: Decoder, traces: Sequence[Trace], steps: int, folder: Path, own_guesses: int = 1,
+                ) -> Iterator[Progress]:
+    """Train a head of the verifier's width; leaves a checkpoint in the folder."""
+    torch.manual_seed(0)
+    head = eagle.EagleHead(replace(verifier.config, layers=1))
+    yield from _fit(head, eagle_loss(head, verifier, own_guesses), traces, steps, folder)
+    eagle.save_head(head, folder)
+
+
+def train_eagle3(verifier: Decoder, traces: Sequence[Trace], steps: int, folder: Path) -> Iterator[Progress]:
+    """Train a head over the most frequent words of the answers; leaves a checkpoint in the folder."""
+    torch.manual_seed(0)
+    counts = Counter(token for trace in traces for token in trace.tokens[trace.prompt:])
+    words = torch.tensor(sorted(token for token, _ in counts.most_common(DRAFT_WORDS)))
+    head = eagle3.Eagle3Head(replace(verifier.config, layers=1), words)
+    head.head.weight.data.copy_(verifier.head.weight[words])
+    yield from _fit(head, eagle3_loss(head, verifier, EAGLE3_GUESSES), traces, steps, folder)
+    eagle3.save_head(head, folder)
+
+
+def train_medusa(verifier: Decoder, traces: Sequence[Trace], steps: int, folder: Path, tree_size: int = 32,
+                 ) -> Iterator[Progress]:
+    """Train heads that begin as the verifier's own and find their tree on a part of the traces that is kept apart."""
+    torch.manual_seed(0)
+    heads = medusa.MedusaHeads(verifier.config.hidden_size, verifier.config.vocab_size)
+    for name, parameter in heads.named_parameters():
+        if name.endswith(".1.weight"):
+            parameter.data.copy_(verifier.head.weight)
+    kept = max(1, len(traces) // 20)
+    yield from _fit(heads, medusa_loss(heads), traces[kept:], steps, folder)
+    medusa.save_heads(heads, calibrated_tree(rank_accuracies(heads, traces[:kept]), tree_size), folder)
+
+
+@torch.inference_mode()
+def rank_accuracies(heads: medusa.MedusaHeads, traces: Sequence[Trace], ranks: int = 8) -> Tensor:
+    """How often the token ahead is each head's guess of each rank, [heads, ranks]."""
+    right, asked = torch.zeros(len(heads), ranks), torch.zeros(len(heads), 1)
+    for trace in traces:
+        states, tokens = trace.states[trace.prompt - 1:, -1], torch.tensor(trace.tokens[trace.prompt:])
+        for step, head in enumerate(heads):
+            ahead = tokens[step:]
+            best = head(states[:len(ahead)]).topk(ranks, -1).indices
+            right[step] += (best == ahead[:, None]).sum(0)
+            asked[step] += len(ahead)
+    return right / asked.clamp(min=1)
+
+
+def calibrated_tree(accuracies: Tensor, size: int) -> list[tuple[int, ...]]:
+    """The `size` paths of ranks with the largest products of accuracies, the likeliest first (Medusa §2.3.3)."""
+    tree: list[tuple[int, ...]] = []
+    front: dict[tuple[int, ...], float] = {(rank,): float(p) for rank, p in enumerate(accuracies[0])}
+    while front and len(tree) < size:
+        path = max(front, key=lambda path: front[path])
+        chance = front.pop(path)
+        tree.append(path)
+        if len(path) < len(accuracies):
+            front |= {(*path, rank): chance * float(p) for rank, p in enumerate(accuracies[len(path)])}
+    return tree
+
+
+def _fit(model: nn.Module, loss: Loss, traces: Sequence[Trace], steps: int, folder: Path) -> Iterator[Progress]:
+    pool = list(traces)
+
+    def loss_of_step(step: int) -> dict[str, Tensor]:
+        return loss(random.Random(f"heads {step}").sample(pool, min(BATCH, len(pool))))
+
+    schedule = Schedule(steps, RATE, min(50, max(1, steps // 5)), 0.3, 0.01, 1.0, 0.97)
+    return train(folder.name, model, loss_of_step, schedule, folder, HIDDEN)
