@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rich.text import Text
 
@@ -15,7 +14,7 @@ from app import terminal
 from app.compose import ModelOptions, interactive, load, quiet_libraries
 from pipeline.captioner import Captioner
 from pipeline.inputs import WINDOW_US
-from pipeline.types import Caption, Cycle
+from pipeline.types import Caption, Cycle, Rule
 from streams.sources import open_source
 from streams.types import InputError, Source, Window
 from streams.windows import LatestWindows, latest_windows, window_at, windows
@@ -26,14 +25,9 @@ class AnswerOptions:
     """How to answer and where to print."""
 
     drafter: str
-    temperature: float
-    seed: int
+    rule: Rule
     as_json: bool
     models: ModelOptions
-
-    def keywords(self) -> dict[str, Any]:
-        """What Captioner.ask takes."""
-        return {"drafter": self.drafter, "temperature": self.temperature, "seed": self.seed}
 
 
 def ask(uri: str, question: str | None, at_s: float | None, options: AnswerOptions) -> None:
@@ -110,7 +104,7 @@ def _answer(captioner: Captioner, window: Window, question: str, source: Source,
 def _say(captioner: Captioner, window: Window, question: str, source: Source, options: AnswerOptions,
          line: Text) -> Caption:
     """Answer and print, as JSON lines or as one line of coloured words after what `line` already holds."""
-    for record in captioner.ask(window, question, **options.keywords()):
+    for record in captioner.ask(window, question, options.drafter, options.rule):
         if isinstance(record, Cycle):
             line.append_text(terminal.words(record))
             if options.as_json:

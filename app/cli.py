@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from app.answering import AnswerOptions
     from app.compose import ModelOptions
 
 class Commands(click.Group):
@@ -69,15 +70,29 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def answer_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of everything that answers."""
+    """Options of everything that answers, given to the command as `options`."""
+    @wraps(command)
+    def with_options(drafter: str, rule: str, temperature: float, top_k: int, top_p: float, seed: int, as_json: bool,
+                     models: ModelOptions, **others: Any) -> None:
+        from app.answering import AnswerOptions
+        from pipeline.acceptance import rule_for
+
+        chosen = rule_for(rule, temperature, seed, top_k, top_p)
+        command(**others, options=AnswerOptions(drafter, chosen, as_json, models))
+
     for option in (
             click.option("--json", "as_json", is_flag=True, help="one JSON line per cycle and per caption on stdout"),
             click.option("--seed", default=0, show_default=True, help="of sampling; same seed, same text"),
+            click.option("--top-p", default=1.0, show_default=True, help="draw from the likeliest that make up this"),
+            click.option("--top-k", default=0, show_default=True, help="draw from so many likeliest; 0 = from all"),
             click.option("--temperature", default=0.0, show_default=True, help="0 = greedy, otherwise seeded sampling"),
+            click.option("--rule", default="", metavar="NAME[:VALUE]",
+                         help="which guesses pass: greedy, sampling (both lossless; the default is by temperature), or "
+                              "typical[:EPSILON], cosine[:THRESHOLD], which are LOSSY"),
             click.option("--drafter", default="vlm", show_default=True, metavar="NAME[:VARIANT]",
                          help="who guesses; README.md has the list, a wrong name prints it")):
-        command = option(command)
-    return model_options(command)
+        with_options = option(with_options)
+    return model_options(with_options)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,12 +121,11 @@ def demo(source: str | None, host: str, port: int, no_browser: bool, models: Mod
 @click.option("--at", "at_s", type=float, default=None, metavar="SECONDS",
               help="ask about the second before this time; default: the end of the recording")
 @answer_options
-def ask(recording: str, question: str | None, at_s: float | None, drafter: str, temperature: float, seed: int,
-        as_json: bool, models: ModelOptions) -> None:
+def ask(recording: str, question: str | None, at_s: float | None, options: AnswerOptions) -> None:
     """Answer a QUESTION about a RECORDING; without a question, ask at a prompt."""
-    from app.answering import AnswerOptions, ask
+    from app.answering import ask
 
-    ask(recording, question, at_s, AnswerOptions(drafter, temperature, seed, as_json, models))
+    ask(recording, question, at_s, options)
 
 
 @main.command()
@@ -123,12 +137,12 @@ def ask(recording: str, question: str | None, at_s: float | None, drafter: str, 
 @click.option("--speed", type=float, default=None, help="pace by the recording's clock; default: as fast as possible")
 @click.option("--question", default="What is happening?", show_default=True)
 @answer_options
-def replay(recording: str, start_s: float, stride_s: float, speed: float | None, question: str, drafter: str,
-           temperature: float, seed: int, as_json: bool, models: ModelOptions) -> None:
+def replay(recording: str, start_s: float, stride_s: float, speed: float | None, question: str,
+           options: AnswerOptions) -> None:
     """Caption a RECORDING window after window."""
-    from app.answering import AnswerOptions, replay
+    from app.answering import replay
 
-    replay(recording, start_s, stride_s, speed, question, AnswerOptions(drafter, temperature, seed, as_json, models))
+    replay(recording, start_s, stride_s, speed, question, options)
 
 
 @main.command()

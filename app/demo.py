@@ -12,6 +12,7 @@ from collections.abc import Callable
 from app import terminal
 from app.compose import ModelOptions, bundled_recording, load, quiet_libraries
 from pipeline import drafters
+from pipeline.acceptance import rule_for
 from pipeline.captioner import Captioner
 from pipeline.models import Models
 from pipeline.types import Records
@@ -61,12 +62,12 @@ def conversations(models: Models) -> Callable[[], Answer]:
         captioner = Captioner(models)
 
         def answer(window: Window, question: str, settings: AskSettings, cancel: threading.Event) -> Records:
+            rule = rule_for("", settings.temperature, settings.seed)
             while not turn.acquire(timeout=TURN_POLL_S):
                 if cancel.is_set():
                     return
             try:
-                yield from captioner.ask(window, question, settings.drafter, settings.temperature, settings.seed,
-                                         cancel=cancel)
+                yield from captioner.ask(window, question, settings.drafter, rule, cancel=cancel)
             finally:
                 turn.release()
 

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline import drafters
-from pipeline.acceptance import rule_for
+from pipeline.acceptance import Greedy
 from pipeline.decoding import Ending, Limits, decode
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
 from streams.types import InputError, Window
 
 DEFAULT_DRAFTER = "vlm"
+DEFAULT_RULE = Greedy()
 DEFAULT_QUESTION = "What is happening?"
 
 
@@ -53,13 +54,12 @@ class Captioner:
             self._drafters[name] = drafters.create(name, self.models)
         return self._drafters[name]
 
-    def ask(self, window: Window, question: str, drafter: str = DEFAULT_DRAFTER, temperature: float = 0.0,
-            seed: int = 0, limits: Limits | None = None, cancel: threading.Event | None = None,
+    def ask(self, window: Window, question: str, drafter: str = DEFAULT_DRAFTER, rule: Rule = DEFAULT_RULE,
+            limits: Limits | None = None, cancel: threading.Event | None = None,
             damaged: bool = False) -> Iterator[Record]:
         """Answer a question about a window: Drafted and Cycle records, then one Caption.
 
-        Raises InputError before the first record for an empty question, a window without frames, an unknown
-        drafter or a temperature that is not allowed.
+        Raises InputError before the first record for an empty question, a window without frames or an unknown drafter.
         """
         if not question.strip():
             raise InputError("the question is empty; ask for example \"What is happening?\"")
@@ -67,7 +67,7 @@ class Captioner:
             start_s, end_s = ((t_us - window.clock_start_us) / 1e6 for t_us in (window.start_us, window.end_us))
             raise InputError(f"there is no frame between {start_s:.2f} and {end_s:.2f} s for the RGB model to read; "
                              "choose another moment")
-        guesser, rule, window = self.drafter(drafter), rule_for(temperature, seed), self.look(window)
+        guesser, window = self.drafter(drafter), self.look(window)
         tally = _Tally()
         for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,
                              question, limits or Limits(), cancel):

@@ -18,9 +18,8 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 
-from pipeline.acceptance import walk
+from pipeline.acceptance import cosines, walk
 from pipeline.text import TextStream, Tokenizer
 from pipeline.types import (
     Box,
@@ -187,9 +186,7 @@ def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, toke
     rows = torch.tensor([parent + 1 for parent in draft.parents], device=scores.logits.device)
     chances = scores.logits[rows].softmax(-1)
     p_verify = chances[torch.arange(len(draft)), torch.tensor(draft.tokens)].tolist()
-    cosines: list[float | None] = [None] * len(draft)
-    if draft.hidden is not None:
-        cosines = F.cosine_similarity(draft.hidden.float(), scores.hidden[rows, -1].float(), dim=-1).tolist()
+    cos_sims = cosines(draft, scores)
     boxes = boxes_of(scores)
     nodes = []
     for i, node in enumerate(pending_nodes(draft, tokenizer)):
@@ -197,7 +194,7 @@ def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, toke
         reached = (node.parent == -1 or node.parent in accepted) and not over
         state = "accepted" if i in accepted else "rejected" if reached else "unreached"
         nodes.append(Node(node.text, node.token, node.parent, node.depth, node.origin, state,  # type: ignore[arg-type]
-                          cosines[i] if reached else None, node.p_draft, p_verify[i] if reached else None,
+                          cos_sims[i] if reached else None, node.p_draft, p_verify[i] if reached else None,
                           boxes[node.parent + 1] if reached else None))
     return nodes
 

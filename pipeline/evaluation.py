@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pipeline.acceptance import rule_for
+from pipeline.acceptance import Greedy
 from pipeline.decoding import Limits, decode
 from pipeline.drafters.none import NoneDrafter
 from pipeline.models import Models
@@ -200,7 +200,7 @@ def answers(vlm: MiniVLM, window: Window, asked: list[QA]) -> list[str]:
 def written(vlm: MiniVLM, window: Window, question: str) -> str:
     """The greedy answer of one side, word by word."""
     text = ""
-    for record in decode(vlm.open(window, question), NoneDrafter(), rule_for(0.0, 0), vlm.tokenizer, window, question,
+    for record in decode(vlm.open(window, question), NoneDrafter(), Greedy(), vlm.tokenizer, window, question,
                          Limits(max_new_tokens=200)):
         if isinstance(record, Cycle):
             text += "".join(token.text for token in record.emitted)

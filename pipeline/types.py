@@ -30,7 +30,8 @@ class Draft:
 
     tokens [N]; parents [N] with parents[i] < i, -1 = child of the last committed token; origin [N] names the
     drafter of each node; probs [N] = the drafter's probability of each token given its prefix, or None;
-    hidden float32 [N, D_verifier] = the drafter's (aligned) state that predicted each token, or None.
+    hidden float32 [N, D_verifier] = the drafter's (aligned) state that predicted each token, NaN for nodes that have
+    none, or None.
     """
 
     tokens: list[int]
@@ -282,6 +283,9 @@ class Rule(Protocol):
     def choose(self, logits: torch.Tensor, indices: list[int]) -> list[int]:
         """One token per row of logits [R, V]; indices [R]: place of that token within the answer, from 0."""
 
+    def tolerates(self, draft: Draft, scores: Scores) -> list[bool]:
+        """Which nodes pass although the verifier would have said something else; all False in a lossless rule."""
+
 
 class Drafter(Protocol):
     """Guesses what the verifier will say next.
@@ -300,7 +304,7 @@ class Drafter(Protocol):
         """Guess; may return fewer nodes, or none."""
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
-        """Learn the verdict on the draft just proposed."""
+        """Learn the verdict on the draft that was checked: the one just proposed, or one that others added to."""
 
     def finish(self, tokens: list[int]) -> None:
         """The answer is complete: its verified tokens."""

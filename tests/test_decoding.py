@@ -8,9 +8,10 @@ import torch
 from toy_models import ToyVLM, TreeDrafter, tokenizer, toy_models, toy_window
 
 from pipeline import drafters
-from pipeline.acceptance import Greedy, Sampling, rule_for, walk
+from pipeline.acceptance import Cosine, Greedy, Sampling, Typical, rule_for, walk
 from pipeline.captioner import Captioner
 from pipeline.decoding import Ending, Limits, decode
+from pipeline.drafters.mix import MixDrafter
 from pipeline.drafters.none import NoneDrafter
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Draft, Drafted, Drafter, Rule, Scores, Verdict
@@ -18,7 +19,7 @@ from streams.types import InputError
 
 QUESTION = "What is happening?"
 LIMITS = Limits(max_new_tokens=40)
-RULES = [Greedy(), Sampling(1.0, seed=3), Sampling(0.4, seed=8)]
+RULES = [Greedy(), Sampling(1.0, seed=3), Sampling(0.4, seed=8, top_k=40, top_p=0.9)]
 
 
 def run(drafter: Drafter, rule: Rule, limits: Limits = LIMITS, models: Models | None = None) -> tuple[list[int], list]:
@@ -35,7 +36,8 @@ def plain(rule: Rule, limits: Limits = LIMITS) -> list[int]:
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("name", [*drafters.names(), "eagle:static", "eagle:chain", "eagle:hass", "eagle3:static",
-                                  "medusa:chain"])
+                                  "medusa:chain",
+                                  "mix:recall+medusa+vlm+eagle3"])
 @pytest.mark.parametrize("budget", [1, 2, 5, 9])
 def test_every_drafter_writes_the_plain_text(name: str, rule: Rule, budget: int) -> None:
     models = toy_models()
@@ -315,10 +317,8 @@ def test_the_event_model_drafts_while_the_verifier_reads() -> None:
 @pytest.mark.parametrize(("keywords", "message"), [
     ({"drafter": "nobody"}, f"choose one of {', '.join(drafters.names())}"),
     ({"drafter": "none:L1"}, "has no variants"),
-    ({"temperature": -1.0}, "temperature -1.0 is not allowed"),
-    ({"temperature": 1.0, "seed": -1}, "seed -1 is not allowed"),
 ])
-def test_bad_choices_are_refused_with_what_is_allowed(keywords: dict, message: str) -> None:
+def test_bad_drafters_are_refused_with_what_is_allowed(keywords: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         next(Captioner(toy_models()).ask(toy_window(), QUESTION, **keywords))
 
@@ -347,6 +347,113 @@ def test_a_failing_prefill_is_reported_and_ends_the_answer() -> None:
         list(Captioner(Models(Broken(1), models.event, None, models.tokenizer)).ask(toy_window(), QUESTION))
 
 
-def test_rules_by_temperature() -> None:
-    assert rule_for(0, 3) == Greedy()
-    assert rule_for(0.5, 3) == Sampling(0.5, 3)
+def test_rules_by_temperature_and_name() -> None:
+    assert rule_for() == rule_for("greedy") == Greedy()
+    assert rule_for("", 0.5, 3) == rule_for("sampling", 0.5, 3) == Sampling(0.5, 3)
+    assert rule_for("sampling", 0.5, 3, 7, 0.9) == Sampling(0.5, 3, 7, 0.9)
+    assert rule_for("typical:0.2") == Typical(0.2)
+    assert rule_for("cosine:0.8") == Cosine(0.8)
+    assert [rule_for(name).lossless for name in ("greedy", "typical", "cosine")] == [True, False, False]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("", -1.0), "temperature -1.0 is not allowed"),
+    (("", 1.0, -1), "seed -1 is not allowed"),
+    (("", 1.0, 0, -2), "top-k -2 is not allowed"),
+    (("", 1.0, 0, 0, 0.0), "top-p 0.0 is not allowed"),
+    (("sampling", 0.0), "temperature 0.0 is not allowed"),
+    (("greedy", 0.5), "greedy decoding has no temperature, got 0.5"),
+    (("nobody",), r"use one of greedy, sampling, typical\[:EPSILON\], cosine\[:THRESHOLD\]"),
+    (("greedy:3",), "unknown acceptance rule 'greedy:3'"),
+    (("cosine:much",), "cosine:much is not allowed"),
+    (("cosine:1.5",), "threshold from -1 up to 1"),
+    (("typical", 0.7), "leave the temperature at 0, got 0.7"),
+])
+def test_bad_rules_are_refused_with_what_is_allowed(arguments: tuple, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        rule_for(*arguments)
+
+
+def test_nothing_outside_top_k_and_top_p_is_drawn() -> None:
+    logits = torch.tensor([3.0, 2.0, 1.0, 0.0]).expand(4000, 4)
+    places = list(range(4000))
+    assert set(Sampling(1.0, top_k=2).choose(logits, places)) == {0, 1}
+    # softmax gives 0.64 and 0.24: the first two are the fewest that make up 0.8
+    assert set(Sampling(1.0, top_p=0.8).choose(logits, places)) == {0, 1}
+    assert set(Sampling(1.0, top_p=0.5).choose(logits, places)) == {0}
+    assert Sampling(1.0, top_k=4).choose(logits, places) == Sampling(1.0).choose(logits, places)
+
+
+def test_typical_acceptance_depends_on_how_sure_the_verifier_is() -> None:
+    sure, unsure = torch.tensor([[9.0, 1.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.9, 0.8, 0.7]])
+    for logits, tolerated in ((sure, False), (unsure, True)):
+        scores = Scores(torch.cat([logits, logits]), torch.zeros(2, 1, 4))
+        verdict = walk(Draft.chain([1], "toy"), scores, Typical(), 0)
+        assert verdict.path == ([0] if tolerated else [])
+
+
+def test_the_cosine_rule_accepts_a_wrong_word_with_a_near_state() -> None:
+    logits = torch.tensor([[0.0, 5.0, 0.0], [0.0, 0.0, 5.0]])
+    scores = Scores(logits, torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
+    near, far = (Draft.chain([2], "toy", hidden=torch.tensor([state])) for state in ([1.0, 0.1], [0.0, 1.0]))
+    assert walk(near, scores, Cosine(0.9), 0).path == [0]
+    assert walk(far, scores, Cosine(0.9), 0).path == []
+    assert walk(near, scores, Greedy(), 0).path == []
+    assert walk(Draft.chain([2], "toy"), scores, Cosine(0.9), 0).path == []
+    # the verifier's own word goes before a tolerated one
+    both = Draft([2, 1], [-1, -1], ["toy"] * 2, hidden=torch.tensor([[1.0, 0.0]] * 2))
+    assert walk(both, Scores(logits[[0, 1, 1]], scores.hidden[[0, 1, 1]]), Cosine(0.9), 0).path == [1]
+
+
+def test_lossy_answers_say_so() -> None:
+    *_, caption = Captioner(toy_models()).ask(toy_window(), QUESTION, rule=Cosine(-1.0), limits=LIMITS)
+    assert (caption.rule, caption.lossless) == ("cosine", False)
+
+
+class Says:
+    """Proposes the same draft again and again."""
+
+    parameters = 1
+
+    def __init__(self, name: str, draft: Draft) -> None:
+        self.name, self._draft = name, draft
+
+    def start(self, *anything: object) -> None:
+        pass
+
+    def propose(self, budget: int) -> Draft:
+        return self._draft
+
+    def observe(self, *anything: object) -> None:
+        pass
+
+    def finish(self, tokens: list[int]) -> None:
+        pass
+
+
+def test_a_mix_joins_equal_guesses_and_names_all_who_made_them() -> None:
+    one = Says("one", Draft([7, 8, 9], [-1, 0, 0], ["one"] * 3, [0.9, 0.6, 0.3], torch.ones(3, 4)))
+    two = Says("two", Draft.chain([7, 9], "two"))
+    draft = MixDrafter("mix", [one, two]).propose(9)
+    assert (draft.tokens, draft.parents) == ([7, 8, 9], [-1, 0, 0])
+    assert draft.origin == ["one+two", "one", "one+two"]
+    assert draft.hidden is not None
+    alone = MixDrafter("mix", [two, Says("three", Draft.chain([5], "three"))]).propose(9)
+    assert alone.hidden is None
+
+
+def test_a_mix_spends_its_budget_on_who_is_right() -> None:
+    wrong, right = Says("wrong", Draft.chain([5, 5], "wrong", [0.9, 0.9])), Says("right", Draft.chain([7], "right"))
+    mix, scores = MixDrafter("mix", [wrong, right]), Scores(torch.zeros(4, 9), torch.zeros(4, 1, 4))
+    assert mix.propose(2).tokens == [5, 5]
+    for _ in range(9):
+        draft = mix.propose(3)
+        mix.observe(draft, scores, Verdict([draft.tokens.index(7)], 1, "bonus"))
+    assert mix.propose(1).tokens == [7]
+    assert mix.chance("wrong", 0.9) < 0.4 < mix.chance("right", 0.5)
+
+
+@pytest.mark.parametrize("variant", ["vlm", "vlm+vlm", "vlm+mix", "none+recall"])
+def test_a_mix_of_one_is_refused(variant: str) -> None:
+    with pytest.raises(InputError, match="join two or more drafters"):
+        drafters.create(f"mix:{variant}", toy_models())

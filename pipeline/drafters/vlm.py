@@ -64,10 +64,16 @@ class VlmDrafter:
         return Draft.chain(tokens, self.name, probs, hidden)
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
-        """Go back to the last confirmed token and take over the verifier's."""
-        self._session.rewind(self._known + len(verdict.path))
-        self._session.extend([verdict.token])
-        self._known += len(verdict.path) + 1
+        """Go back to the last guess that was confirmed and take over the rest, the verifier's token last."""
+        said = [*(draft.tokens[node] for node in verdict.path), verdict.token]
+        guessed = self._session.committed[self._known:]
+        shared = next((i for i, pair in enumerate(zip(guessed, said, strict=False)) if pair[0] != pair[1]),
+                      min(len(guessed), len(said)))
+        # the verifier's token is fed again even where it was guessed: its state is not in the cache yet
+        shared = min(shared, len(verdict.path))
+        self._session.rewind(self._known + shared)
+        self._session.extend(said[shared:])
+        self._known += len(said)
 
     def finish(self, tokens: list[int]) -> None:
         """Nothing to keep."""
