@@ -457,3 +457,22 @@ def test_a_mix_spends_its_budget_on_who_is_right() -> None:
 def test_a_mix_of_one_is_refused(variant: str) -> None:
     with pytest.raises(InputError, match="join two or more drafters"):
         drafters.create(f"mix:{variant}", toy_models())
+
+
+def test_sampling_with_trees_has_the_exact_distribution_of_the_language_model() -> None:
+    """Every text of two words of a language of three, against its exact probability."""
+    first, second = torch.tensor([1.0, 0.2, -0.5]), torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [2.0, 0.0, -1.0]])
+    tree = Draft([0, 1, 2, 0, 1], [-1, -1, 0, 0, 1], ["toy"] * 5)
+    rows = torch.cat([first[None], second[torch.tensor(tree.tokens)]])
+    trials, counts = 6000, torch.zeros(3, 3)
+    for seed in range(trials):
+        verdict = walk(tree, Scores(rows, torch.zeros(6, 1, 1)), Sampling(0.8, seed), 0)
+        said = [*(tree.tokens[node] for node in verdict.path), verdict.token]
+        if len(said) == 1:
+            alone = Scores(second[said[0]][None], torch.zeros(1, 1, 1))
+            said.append(walk(Draft.none(), alone, Sampling(0.8, seed), 1).token)
+        counts[said[0], said[1]] += 1
+    exact = (first / 0.8).softmax(-1)[:, None] * (second / 0.8).softmax(-1)
+    squares = ((counts - trials * exact) ** 2 / (trials * exact)).sum()
+    # chi-square with 8 degrees of freedom exceeds 26 once in a thousand
+    assert squares < 26
