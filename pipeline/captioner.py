@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from pipeline import drafters
 from pipeline.acceptance import Greedy
+from pipeline.controller import Controller, Cost
 from pipeline.decoding import Ending, Limits, decode
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
@@ -31,6 +32,7 @@ class Captioner:
     def __init__(self, models: Models) -> None:
         self.models = models
         self._drafters: dict[str, Drafter] = {}
+        self._controllers: dict[str, Controller] = {}
         self._last: Window | None = None
 
     def look(self, window: Window) -> Window:
@@ -68,9 +70,10 @@ class Captioner:
             raise InputError(f"there is no frame between {start_s:.2f} and {end_s:.2f} s for the RGB model to read; "
                              "choose another moment")
         guesser, window = self.drafter(drafter), self.look(window)
+        controller = self._controllers.setdefault(drafter, Controller(Cost.timed(self.models.verify_s)))
         tally = _Tally()
         for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,
-                             question, limits or Limits(), cancel):
+                             question, limits or Limits(), cancel, controller):
             if isinstance(record, Ending):
                 yield replace(self._caption(tally, record, window, question, drafter, rule), damaged=damaged)
             else:

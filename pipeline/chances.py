@@ -42,15 +42,19 @@ class Chances:
         passed = set(verdict.path)
         for node, (parent, origin) in enumerate(zip(draft.parents, draft.origin, strict=True)):
             if parent < 0 or parent in passed:
-                self.count(origin, draft.probs and draft.probs[node], node in passed)
+                self.count(origin, _confidence(draft, node), node in passed)
 
     def gains(self, draft: Draft) -> list[float]:
         """Per node, how likely it and everything before it is accepted: the tokens it is expected to save."""
         gains: list[float] = []
         for node, (parent, origin) in enumerate(zip(draft.parents, draft.origin, strict=True)):
-            chance = self.of(origin, draft.probs and draft.probs[node])
+            chance = self.of(origin, _confidence(draft, node))
             gains.append(chance * (gains[parent] if parent >= 0 else 1.0))
         return gains
+
+
+def _confidence(draft: Draft, node: int) -> float | None:
+    return None if draft.probs is None else draft.probs[node]
 
 
 def _bin(confidence: float) -> int:
@@ -65,5 +69,6 @@ def likeliest(draft: Draft, gains: list[float], size: int) -> Draft:
     kept = sorted(sorted(range(len(draft)), key=lambda node: -gains[node])[:size])
     number = {-1: -1} | {node: i for i, node in enumerate(kept)}
     return Draft([draft.tokens[node] for node in kept], [number[draft.parents[node]] for node in kept],
-                 [draft.origin[node] for node in kept], draft.probs and [draft.probs[node] for node in kept],
+                 [draft.origin[node] for node in kept],
+                 None if draft.probs is None else [draft.probs[node] for node in kept],
                  None if draft.hidden is None else draft.hidden[kept])

@@ -20,6 +20,7 @@ from typing import TypeVar
 import torch
 
 from pipeline.acceptance import cosines, walk
+from pipeline.controller import Controller
 from pipeline.text import TextStream, Tokenizer
 from pipeline.types import (
     Box,
@@ -42,12 +43,17 @@ from streams.types import Window
 T = TypeVar("T")
 
 
+MOST = 16
+"""Nodes of a draft beyond which a check costs more than they could save."""
+
+
 @dataclass(frozen=True)
 class Limits:
-    """max_new_tokens: end of an answer that does not end itself. budget: drafted nodes per round. stop: strings."""
+    """max_new_tokens: end of an answer that does not end itself. budget: nodes that are asked for in every round, None
+    = as many as pay, at most MOST. stop: strings."""
 
     max_new_tokens: int = 160
-    budget: int = 6
+    budget: int | None = None
     stop: tuple[str, ...] = ()
 
 
@@ -75,16 +81,25 @@ class _Clock:
         self.spans.append(Span(lane, start, self.read()))
         return result
 
+    def last(self, lane: str) -> float:
+        """Seconds of the newest span of a lane, 0 when there is none in this round."""
+        return next((span.end_s - span.start_s for span in reversed(self.spans) if span.lane == lane), 0.0)
+
     def take(self) -> list[Span]:
         spans, self.spans = sorted(self.spans, key=lambda s: s.start_s), []
         return spans
 
 
 def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer, window: Window, prompt: str,
-           limits: Limits, cancel: threading.Event | None = None,
+           limits: Limits, cancel: threading.Event | None = None, controller: Controller | None = None,
            now: Callable[[], float] = time.perf_counter) -> Iterator[Drafted | Cycle | Ending]:
-    """Write an answer; yields Drafted (unless the draft is empty) and Cycle per round, and one Ending last."""
+    """Write an answer; yields Drafted (unless the draft is empty) and Cycle per round, and one Ending last.
+
+    controller: decides how much is drafted, and learns from it; a fresh one without.
+    """
     clock, answer = _Clock(now), _Answer(tokenizer, limits)
+    if controller is None or limits.budget is not None:
+        controller = Controller(fixed=limits.budget)
     with ThreadPoolExecutor(1, "prefill") as pool:
         reading = pool.submit(clock.timed, "prefill", session.prefill)
 
@@ -98,8 +113,10 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             if cancel is not None and cancel.is_set():
                 answer.stopped = "cancelled"
                 break
-            room = min(limits.budget, limits.max_new_tokens - len(answer.tokens) - 1)
-            draft = clock.timed("draft", partial(drafter.propose, room)) if room > 0 else Draft.none()
+            room = min(MOST, limits.max_new_tokens - len(answer.tokens) - 1)
+            asked = controller.budget(room) if room > 0 else 0
+            made = clock.timed("draft", partial(drafter.propose, asked)) if asked else Draft.none()
+            draft = controller.pruned(asked, made)
             if len(draft):
                 yield Drafted(number, pending_nodes(draft, tokenizer), clock.read())
             reading.result()
@@ -107,6 +124,7 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             emitted, used = answer.extend(draft, verdict, boxes_of(scores))
             session.commit(draft, verdict)
             drafter.observe(draft, scores, verdict)
+            controller.learn(len(made), draft, verdict, clock.last("draft"), clock.last("verify"))
             nodes = judged_nodes(draft, scores, verdict, used, tokenizer)
             yield Cycle(number, nodes, emitted, clock.take())
             number += 1

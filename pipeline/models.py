@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from pipeline import vlms
 from pipeline.adapters import BottleneckAdapter, load_adapter
+from pipeline.controller import verify_seconds
 from pipeline.text import Tokenizer
 from pipeline.types import VLM
 from streams.types import InputError
@@ -32,6 +34,8 @@ class Models:
     tokenizer: Tokenizer
     heads: Path = WEIGHTS
     """Folder of the draft heads that were trained for this verifier."""
+    verify_s: Mapping[int, float] = field(default_factory=dict)
+    """Seconds of a check by its rows, measured when the models were loaded; empty = not measured."""
 
     @property
     def summary(self) -> str:
@@ -61,7 +65,8 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
     # an adapter belongs to the two models it was trained between: equal sizes prove nothing
     adapter = _adapter_beside(drafter_model, device) if model == drafter_model else None
     folder = model.partition(":")[2]
-    return Models(rgb, event, adapter, rgb.tokenizer, Path(folder) if folder else WEIGHTS)
+    measured = {} if rgb.decoder is None else verify_seconds(rgb.decoder)
+    return Models(rgb, event, adapter, rgb.tokenizer, Path(folder) if folder else WEIGHTS, measured)
 
 
 def _load(spec: str, side: str, device: torch.device) -> VLM:

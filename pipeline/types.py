@@ -29,7 +29,7 @@ class Draft:
     """A tree of guessed tokens.
 
     tokens [N]; parents [N] with parents[i] < i, -1 = child of the last committed token; origin [N] names the
-    drafter of each node; probs [N] = the drafter's probability of each token given its prefix, or None;
+    drafter of each node; probs [N] = the drafter's probability of each token given its prefix, None where it has none;
     hidden float32 [N, D_verifier] = the drafter's (aligned) state that predicted each token, NaN for nodes that have
     none, or None.
     """
@@ -37,7 +37,7 @@ class Draft:
     tokens: list[int]
     parents: list[int]
     origin: list[str]
-    probs: list[float] | None = None
+    probs: Sequence[float | None] | None = None
     hidden: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Draft:
         return cls([], [], [])
 
     @classmethod
-    def chain(cls, tokens: list[int], origin: str, probs: list[float] | None = None,
+    def chain(cls, tokens: list[int], origin: str, probs: Sequence[float | None] | None = None,
               hidden: torch.Tensor | None = None) -> Draft:
         """A draft without branches."""
         return cls(list(tokens), list(range(-1, len(tokens) - 1)), [origin] * len(tokens), probs, hidden)

@@ -3,9 +3,10 @@
 import random
 
 import pytest
+from toy_models import random_decoder
 
 from pipeline.chances import Chances, likeliest
-from pipeline.controller import REST, Controller, Cost
+from pipeline.controller import REST, Controller, Cost, verify_seconds
 from pipeline.types import Draft, Verdict
 
 PLAIN_S, ROW_S = 0.004, 0.0004
@@ -94,3 +95,9 @@ def test_pruning_keeps_the_likeliest_nodes_and_their_parents() -> None:
     kept = likeliest(draft, gains, 3)
     assert (kept.tokens, kept.parents, kept.probs) == ([1, 2, 4], [-1, 0, 1], [0.6, 0.9, 0.9])
     assert likeliest(draft, gains, 9) is draft
+
+
+def test_checks_are_timed_by_their_rows() -> None:
+    seconds = verify_seconds(random_decoder(1))
+    assert list(seconds) == [1, 2, 4, 8, 16]
+    assert all(value > 0 for value in seconds.values())

@@ -16,16 +16,12 @@ from dataclasses import dataclass, field
 import torch
 
 from pipeline import drafters
+from pipeline.chances import Chances, likeliest
 from pipeline.models import Models
 from pipeline.types import Draft, Drafter, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
 DEFAULT = ("vlm", "recall", "eagle")
-BINS = 5
-"""Steps of confidence that acceptance is counted for."""
-
-UNSURE, PRIOR = 0.5, 4.0
-"""Confidence of a drafter that gives none, and how many guesses its own word is worth against what was counted."""
 
 
 def create(models: Models, variant: str | None) -> MixDrafter:
@@ -43,13 +39,12 @@ def _available(name: str, models: Models) -> bool:
 
 @dataclass
 class _Guess:
-    """A node of the common tree: who proposed it with what confidence, and the chance that it is accepted when its
-    parent is."""
+    """A node of the common tree."""
 
     token: int
     parent: int
-    chance: float = 0.0
-    voters: list[tuple[str, float]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    prob: float | None = None
     state: torch.Tensor | None = None
 
 
@@ -57,10 +52,8 @@ class MixDrafter:
     """Merges the drafts of its members."""
 
     def __init__(self, name: str, members: Sequence[Drafter]) -> None:
-        self.name, self._members = name, members
+        self.name, self._members, self._chances = name, members, Chances()
         self.parameters = sum(member.parameters for member in members)
-        self._counts: dict[tuple[str, int], list[float]] = {}
-        self._voters: list[list[tuple[str, float]]] = []
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Every member begins; those that wait for the verifier should come last."""
@@ -69,52 +62,12 @@ class MixDrafter:
 
     def propose(self, budget: int) -> Draft:
         """The `budget` nodes of all drafts that are likeliest to be accepted."""
-        guesses: list[_Guess] = []
-        for member in self._members:
-            self._merge(member.name, member.propose(budget), guesses)
-        totals: list[float] = []
-        for guess in guesses:
-            totals.append(guess.chance * (totals[guess.parent] if guess.parent >= 0 else 1.0))
-        # sorting is stable: of equals the parent, which comes first, stays
-        kept = sorted(sorted(range(len(guesses)), key=lambda i: -totals[i])[:budget])
-        number = {-1: -1} | {node: i for i, node in enumerate(kept)}
-        chosen = [guesses[i] for i in kept]
-        self._voters = [guess.voters for guess in chosen]
-        return Draft([guess.token for guess in chosen], [number[guess.parent] for guess in chosen],
-                     ["+".join(name for name, _ in guess.voters) for guess in chosen],
-                     [guess.chance for guess in chosen], _states(chosen))
-
-    def _merge(self, name: str, draft: Draft, guesses: list[_Guess]) -> None:
-        place: dict[int, int] = {-1: -1}
-        at = {(guess.parent, guess.token): i for i, guess in enumerate(guesses)}
-        for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
-            key = (place[parent], token)
-            if key not in at:
-                at[key] = len(guesses)
-                guesses.append(_Guess(token, place[parent]))
-            place[node] = at[key]
-            guess = guesses[at[key]]
-            confidence = UNSURE if draft.probs is None else draft.probs[node]
-            guess.voters.append((name, confidence))
-            guess.chance = max(guess.chance, self.chance(name, confidence))
-            if guess.state is None and draft.hidden is not None:
-                guess.state = draft.hidden[node]
-
-    def chance(self, name: str, confidence: float) -> float:
-        """How likely a guess of this drafter with this confidence is accepted when its parent is."""
-        accepted, reached = self._counts.get((name, _bin(confidence)), (0.0, 0.0))
-        return (accepted + PRIOR * confidence) / (reached + PRIOR)
+        draft = merged([(member.name, member.propose(budget)) for member in self._members])
+        return likeliest(draft, self._chances.gains(draft), budget)
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
         """Count who was right, and let every member take over what was said."""
-        accepted = set(verdict.path)
-        # at the very end of an answer nobody is asked for guesses
-        for node, (parent, voters) in enumerate(zip(draft.parents, self._voters if len(draft) else [], strict=True)):
-            if parent < 0 or parent in accepted:
-                for name, confidence in voters:
-                    count = self._counts.setdefault((name, _bin(confidence)), [0.0, 0.0])
-                    count[0] += node in accepted
-                    count[1] += 1
+        self._chances.learn(draft, verdict)
         for member in self._members:
             member.observe(draft, scores, verdict)
 
@@ -124,8 +77,30 @@ class MixDrafter:
             member.finish(tokens)
 
 
-def _bin(confidence: float) -> int:
-    return min(BINS - 1, int(confidence * BINS))
+def merged(drafts: Sequence[tuple[str, Draft]]) -> Draft:
+    """One tree of several drafts by name; equal guesses are one node that names all who made it."""
+    guesses: list[_Guess] = []
+    at: dict[tuple[int, int], int] = {}
+    for name, draft in drafts:
+        place = {-1: -1}
+        for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
+            key = (place[parent], token)
+            if key not in at:
+                at[key] = len(guesses)
+                guesses.append(_Guess(token, place[parent]))
+            place[node] = at[key]
+            _vote(guesses[at[key]], name, draft, node)
+    return Draft([guess.token for guess in guesses], [guess.parent for guess in guesses],
+                 ["+".join(guess.names) for guess in guesses], [guess.prob for guess in guesses], _states(guesses))
+
+
+def _vote(guess: _Guess, name: str, draft: Draft, node: int) -> None:
+    guess.names.append(name)
+    prob = draft.probs[node] if draft.probs is not None else None
+    if prob is not None:
+        guess.prob = max(prob, guess.prob or 0.0)
+    if guess.state is None and draft.hidden is not None:
+        guess.state = draft.hidden[node]
 
 
 def _states(guesses: list[_Guess]) -> torch.Tensor | None:
