@@ -147,16 +147,16 @@ def markdown(shown: Table) -> str:
 
 
 def _timed(length: str, rows: dict[str, Any]) -> Table:
-    made = Table("drafter", "per check", "identical", "speed-up, 95 % (after reading)", "estimate", "claimed formula",
-                 "tokens/s", "draft / verify / other", "1st guess", "1st word", title=f"{length} answers")
+    made = Table("drafter", "per check", "identical", "speed-up, 95 %", "after reading", "estimate", "τ/1.1, claimed",
+                 "tokens/s", "ms draft/verify/other", "1st guess", "1st word", title=f"{length} answers")
     for name, row in rows.items():
         low, high = row["speedup_ci"]
         made.add_row(
-            name, f"{row['tau']:.2f}", percent(row["identity"]) + ("" if row["lossless"] else " LOSSY"),
-            f"{row['speedup']:.2f} ({low:.2f}–{high:.2f}) ({row['writing_speedup']:.2f})",
+            report.short(name), f"{row['tau']:.2f}", percent(row["identity"]) + ("" if row["lossless"] else " LOSSY"),
+            f"{row['speedup']:.2f} ({low:.2f}–{high:.2f})", f"{row['writing_speedup']:.2f}",
             f"{row['estimates']['from_costs']:.2f}", f"{row['estimates']['claimed_formula']:.2f}",
             f"{row['tokens_per_s']:.0f}",
-            " / ".join(f"{row[part] * 1e3:.1f}" for part in ("draft_s", "verify_s", "other_s")) + " ms",
+            " ".join(f"{row[part] * 1e3:.1f}" for part in ("draft_s", "verify_s", "other_s")),
             _ms(row["first_draft_s"]), _ms(row["first_token_s"]))
     return made
 
@@ -166,7 +166,8 @@ def _guessed(length: str, rows: dict[str, Any]) -> Table:
                  title=f"guesses in {length} answers")
     for name, row in rows.items():
         rounds = sum(row["tokens_per_pass"].values())
-        made.add_row(name, percent(row["acceptance_rate"]), " ".join(percent(s) for s in row["depth_acceptance"]),
+        made.add_row(report.short(name), percent(row["acceptance_rate"]),
+                     " ".join(percent(share) for share in row["depth_acceptance"]),
                      " ".join(f"{n}: {percent(count / rounds)}" for n, count in row["tokens_per_pass"].items()),
                      number(row["cos_sim_mean"]), percent(row["accept_at_0.90"]))
     return made

@@ -218,3 +218,12 @@ def bench(options: BenchOptions, models: ModelOptions) -> None:
     from app.benching import bench
 
     bench(options, models)
+
+
+@main.command()
+@bench_options
+def calibrate(options: BenchOptions, models: ModelOptions) -> None:
+    """Relate the cosine of hidden states to acceptance, and compare with what was claimed."""
+    from app.calibrating import calibrate
+
+    calibrate(options, models)

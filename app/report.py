@@ -45,8 +45,8 @@ def write_bench(out: Path, line: dict[str, Any], tables: list[str], command: str
 
 BENCH_WORDS = """\
 Speed-up: plain decoding's wall-clock over the drafter's, reading included, batch 1, every clip in both orders, ratio of
-sums with a 95 % bootstrap interval over clips; the same after reading in brackets. Estimates: from τ and the measured
-cost of a round; and by the formula τ / 1.1 that the project began with (claimed). Guesses accepted by depth: of those
+sums with a 95 % bootstrap interval over clips. Two estimates of the part after reading: from τ and the measured cost of
+a round; and by the formula τ / 1.1 that the project began with (claimed). Guesses accepted by depth: of those
 whose parent was accepted, with Wilson's 95 % interval in the picture and in bench.json."""
 
 
@@ -61,8 +61,8 @@ def write_calibration(out: Path, line: dict[str, Any], tables: list[str], comman
 
 
 CALIBRATION_WORDS = """\
-Measured curves: isotonic fit of acceptance by cosine over guesses whose parent was accepted, 95 % band by bootstrap over
-clips. Numbers marked claimed are those of the document that the project began with; they were not measured."""
+Measured curves: isotonic fit of acceptance by cosine over guesses whose parent was accepted, 95 % band by bootstrap
+over clips. Numbers marked claimed are those of the document that the project began with; they were not measured."""
 
 
 def _origin(line: dict[str, Any], command: str) -> str:
@@ -91,7 +91,7 @@ def _draw_bench(path: Path, rows: dict[str, dict[str, Any]]) -> None:
     reach = [[max(0.0, row["speedup"] - row["speedup_ci"][0]) for row in rows.values()],
              [max(0.0, row["speedup_ci"][1] - row["speedup"]) for row in rows.values()]]
     bars.barh(range(len(names)), ratios, xerr=reach, color="#4477aa", capsize=3)
-    bars.set_yticks(range(len(names)), [_short(name) for name in names])
+    bars.set_yticks(range(len(names)), [short(name) for name in names])
     bars.invert_yaxis()
     bars.axvline(1, color="black", linewidth=0.8)
     bars.set(title="speed-up over plain decoding", xlabel="times")
@@ -100,7 +100,7 @@ def _draw_bench(path: Path, rows: dict[str, dict[str, Any]]) -> None:
             shares, intervals = row["depth_acceptance"], row["depth_acceptance_ci"]
             reach = [[share - low for share, (low, _) in zip(shares, intervals, strict=True)],
                      [high - share for share, (_, high) in zip(shares, intervals, strict=True)]]
-            lines.errorbar(range(1, len(shares) + 1), shares, yerr=reach, marker="o", capsize=3, label=_short(name))
+            lines.errorbar(range(1, len(shares) + 1), shares, yerr=reach, marker="o", capsize=3, label=short(name))
     lines.set(title="guesses accepted, parent accepted", xlabel="depth", ylim=(0, 1.02))
     lines.grid(alpha=0.3)
     if lines.get_legend_handles_labels()[0]:
@@ -122,14 +122,14 @@ def _draw_calibration(path: Path, line: dict[str, Any]) -> None:
             label = "claimed" if start < 0 else None
             axes.plot([start, end], [(low + high) / 2] * 2, "k--", linewidth=1.2, label=label)
             axes.fill_between([start, end], low, high, color="black", alpha=0.07)
-        axes.set(title=_short(name), xlabel="cos_sim", ylabel="accepted", ylim=(0, 1.02),
+        axes.set(title=short(name), xlabel="cos_sim", ylabel="accepted", ylim=(0, 1.02),
                  xlim=(min(0.5, *row["curves"]["all"]["cos_sim"]), 1))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     figure.savefig(path, dpi=90)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """A drafter that was given by the folder of a checkpoint, by the name of the folder."""
     stem, _, variant = name.partition(":")
     return f"{stem}:{Path(variant).name}" if variant else stem

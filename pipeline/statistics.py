@@ -50,12 +50,13 @@ def ratio_of_sums(pairs: np.ndarray) -> tuple[float, float, float]:
     return float(pairs[:, 0].sum() / pairs[:, 1].sum()), float(low), float(high)
 
 
-def tokens_per_round(passed: Iterable[float]) -> float:
-    """τ from the share of rounds that pass each depth among those that passed the one before: 1 + sum of products.
+def tokens_per_round(passed: Iterable[float], own: float = 1.0) -> float:
+    """τ from the share of rounds that pass each depth among those that passed the one before: own + sum of products.
 
+    own: share of rounds to which the verifier adds its own token, less than 1 because an answer may end with a guess.
     Holds because the shares are conditional (Leviathan et al. 2023 assume them equal).
     """
-    return 1.0 + float(np.cumprod(list(passed)).sum())
+    return own + float(np.cumprod(list(passed)).sum())
 
 
 def estimated_speedup(tau: float, round_s: float, plain_step_s: float) -> float:
