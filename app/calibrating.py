@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -22,19 +23,25 @@ from app.benching import (
 from app.compose import ModelOptions, load
 from app.measuring import provenance, show_progress
 
+if TYPE_CHECKING:
+    from pipeline.models import Models
+    from streams.types import Window
+
 
 def calibrate(options: BenchOptions, model_options: ModelOptions) -> None:
     """Describe unseen scenes with every drafter that has states to compare, and relate cosine to acceptance."""
     from pipeline import claims
-    from pipeline.calibration import DETAILED, Guesses, science
+    from pipeline.calibration import DETAILED, Guesses
     from pipeline.clips import clips
+    from pipeline.isotonic import science
     from pipeline.measure import BenchTable, compare
 
     check(options)
     science("stats")
     models, guesses, result = load(model_options), Guesses(), BenchTable()
     chosen, skipped = usable(wanted(options), models)
-    show_progress("clips", compare(models, chosen, list(clips(options.clips)), [], result, DETAILED,
+    windows = list(clips(options.clips))
+    show_progress("clips", compare(models, chosen, windows, [], result, DETAILED,
                                    options.temperature, guesses.listen))
     rows, left_out = dict[str, Any](), dict[str, str]()
     for name in chosen:
@@ -45,10 +52,14 @@ def calibrate(options: BenchOptions, model_options: ModelOptions) -> None:
         rows[name] = guesses.to_json(name) | {key: live[key] for key in ("tau", "speedup", "speedup_ci",
                                                                          "writing_speedup", "estimates")}
         rows[name]["predicted_speedup"] = _predicted(rows[name]["predicted_tau"], live)
+    if "vlm" in rows:
+        rows["vlm"]["same_prefix"] = _same_prefix(models, windows, guesses.answers)
     line = {"type": "calibration", "clips": options.clips, "temperature": options.temperature, "drafters": rows,
             "left_out": left_out, "claimed": claims.ACCEPTANCE, "models": models.summary, "skipped": skipped,
             **provenance()}
     tables = [_predictors(rows)] + [_thresholds(name, row) for name, row in rows.items()] if rows else []
+    if "vlm" in rows:
+        tables.insert(1, _shared(rows["vlm"]["same_prefix"]))
     show(tables, options.as_json)
     say_skipped(skipped)
     for sentence in left_out.values():
@@ -58,6 +69,15 @@ def calibrate(options: BenchOptions, model_options: ModelOptions) -> None:
         terminal.people.print(f"report: {options.out / 'calibration.md'}")
     if options.as_json:
         terminal.print_json(line)
+
+
+def _same_prefix(models: Models, windows: Sequence[Window], answers: dict[int, list[int]]) -> dict[str, Any]:
+    """The event VLM's distribution against the verifier's along the verifier's own answers."""
+    from pipeline.calibration import DETAILED
+    from pipeline.overlap import overlap_json, same_prefix
+
+    return overlap_json([row for clip, tokens in answers.items()
+                         for row in same_prefix(models, windows[clip], DETAILED["detailed"], tokens, clip)])
 
 
 def _predicted(tau: float | None, live: dict[str, Any]) -> float | None:
@@ -76,6 +96,14 @@ def _predictors(rows: dict[str, Any]) -> Table:
                      *(_of(every[by], "spearman") for by in ("cos_sim", "p_draft")),
                      f"{row['tau']:.2f}, {number(row['predicted_tau'])}",
                      f"{row['writing_speedup']:.2f}, {number(row['predicted_speedup'])}")
+    return made
+
+
+def _shared(row: dict[str, Any]) -> Table:
+    made = Table("words", "1 - TV", "same favourite", "cosine AUC", "p AUC", "entropy AUC",
+                 title="event VLM after the verifier's own words")
+    made.add_row(str(row["tokens"]), number(row["shared"]), percent(row["agree"]),
+                 *(_of(ranked, "auc") for ranked in row["predictors"].values()))
     return made
 
 

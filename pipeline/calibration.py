@@ -2,7 +2,7 @@
 
     guesses = Guesses()
     for done, total in compare(models, ["vlm"], windows, [], table, DETAILED, listen=guesses.listen): ...
-    guesses.to_json("vlm", tau, seconds)             # needs scipy: pip install 'parafovea[report]'
+    guesses.to_json("vlm")
 
 Every guess whose parent was accepted counts: only there do the drafter's and the verifier's state belong to the same
 words. Intervals are by bootstrap over clips, because the words of one answer depend on each other.
@@ -10,7 +10,6 @@ words. Intervals are by bootstrap over clips, because the words of one answer de
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from pipeline import claims
-from pipeline.measure import QUESTIONS, Answer
+from pipeline.isotonic import Isotonic, curve, ranking
+from pipeline.measure import PLAIN, QUESTIONS, Answer
 from pipeline.statistics import tokens_per_round
 from pipeline.types import Cycle, Node
-from streams.types import InputError
 
 DETAILED = {"detailed": QUESTIONS["detailed"]}
 """The question that is asked: its answers are long."""
@@ -32,8 +31,6 @@ FIRST_WORDS = 3
 
 FEWEST = 30
 """Guesses that a curve of its own needs."""
-
-DRAWS, POINTS = 200, 41
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,17 @@ class Rounds:
 
 @dataclass
 class Guesses:
-    """Judged guesses and rounds, by drafter."""
+    """Judged guesses and rounds, by drafter; plain decoding's tokens by clip."""
 
+    answers: dict[int, list[int]] = field(default_factory=dict)
     guesses: dict[str, list[Guess]] = field(default_factory=lambda: defaultdict(list))
     rounds: dict[str, Rounds] = field(default_factory=lambda: defaultdict(Rounds))
 
     def listen(self, name: str, clip: int, answer: Answer) -> None:
         """Keep what one answer shows."""
         text = ""
+        if name == PLAIN:
+            self.answers[clip] = answer.tokens
         for cycle in answer.cycles:
             rounds = self.rounds[name]
             self.guesses[name] += _judged(cycle, clip, rounds.number.total(), text)
@@ -98,9 +98,9 @@ class Guesses:
                                      for depth in sorted({guess.depth for guess in guesses})}
         predicted = predicted_tau(guesses, rounds)
         return {"guesses": len(guesses), "accepted": round(float(np.mean([guess.accepted for guess in guesses])), 4),
-                "curves": {depth: curve(some) for depth, some in depths.items()
+                "curves": {depth: acceptance_curve(some) for depth, some in depths.items()
                            if depth == "all" or len(some) >= FEWEST},
-                "sampled_curve": curve(guesses, lambda guess: guess.p_verify),
+                "sampled_curve": acceptance_curve(guesses, lambda guess: guess.p_verify),
                 "predictors": {"all": predictors(guesses), f"without_first_{FIRST_WORDS}_words": predictors(later)},
                 "predicted_tau": None if predicted is None else round(predicted, 3),
                 "thresholds": [threshold(guesses, rounds, claim) for claim in claims.THRESHOLDS]}
@@ -123,59 +123,14 @@ def _guess(node: Node, clip: int, number: int, word: int) -> Guess:
                  node.p_verify)
 
 
-def science(part: str) -> Any:
-    """A module of scipy. Raises InputError when it is not installed."""
-    try:
-        return importlib.import_module(f"scipy.{part}")
-    except ImportError as error:
-        raise InputError("calibrate needs scipy; install it with `pip install 'parafovea[report]'`") from error
-
-
-@dataclass(frozen=True)
-class Isotonic:
-    """A rising step function: heights [N] at places [N], linear between them, constant outside."""
-
-    places: np.ndarray
-    heights: np.ndarray
-
-    @classmethod
-    def fit(cls, places: np.ndarray, values: np.ndarray) -> Isotonic:
-        """Least squares over values [N] at places [N] (pool adjacent violators)."""
-        unique, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
-        means = np.bincount(inverse, values) / counts
-        fitted = science("optimize").isotonic_regression(means, weights=counts.astype(float))
-        return cls(unique, fitted.x)
-
-    def __call__(self, places: np.ndarray) -> np.ndarray:
-        """Heights at places [M]."""
-        return np.interp(places, self.places, self.heights)
-
-
-def curve(guesses: Sequence[Guess], value: Callable[[Guess], float] = lambda guess: guess.accepted,
-          ) -> dict[str, list[float]]:
-    """Acceptance by cosine: isotonic fit over the observed range and its 95 % band by bootstrap over clips.
+def acceptance_curve(guesses: Sequence[Guess], value: Callable[[Guess], float] = lambda guess: guess.accepted,
+                     ) -> dict[str, list[float]]:
+    """Acceptance by cosine, with its band.
 
     value: what is fitted; p_verify gives the chance that sampling at temperature 1 would accept the guess.
     """
-    known = [guess for guess in guesses if guess.cos_sim is not None]
-    places = np.array([guess.cos_sim for guess in known])
-    values = np.array([float(value(guess)) for guess in known])
-    grid = np.linspace(places.min(), places.max(), POINTS)
-    rows: dict[int, list[int]] = defaultdict(list)
-    for row, guess in enumerate(known):
-        rows[guess.clip].append(row)
-    clips, rng = [np.array(some) for some in rows.values()], np.random.default_rng(0)
-    fits = []
-    for _ in range(DRAWS):
-        drawn = np.concatenate([clips[clip] for clip in rng.integers(0, len(clips), len(clips))])
-        fits.append(Isotonic.fit(places[drawn], values[drawn])(grid))
-    low, high = np.quantile(fits, [0.025, 0.975], axis=0)
-    return {"cos_sim": _rounded(grid), "acceptance": _rounded(Isotonic.fit(places, values)(grid)),
-            "low": _rounded(low), "high": _rounded(high)}
-
-
-def _rounded(values: Iterable[float]) -> list[float]:
-    return [round(float(value), 4) for value in values]
+    known = [(guess.clip, guess.cos_sim, value(guess)) for guess in guesses if guess.cos_sim is not None]
+    return curve(*zip(*known, strict=True))
 
 
 def predictors(guesses: Sequence[Guess]) -> dict[str, Any]:
@@ -188,17 +143,6 @@ def predictors(guesses: Sequence[Guess]) -> dict[str, Any]:
         pairs = [(value, guess.accepted) for guess in guesses if (value := getattr(guess, name)) is not None]
         rows[name] = ranking([value for value, _ in pairs], [accepted for _, accepted in pairs])
     return rows
-
-
-def ranking(values: Sequence[float], accepted: Sequence[bool]) -> dict[str, float] | None:
-    """Spearman's correlation and ROC AUC of values for acceptance; None where either side is constant."""
-    if len(set(values)) < 2 or len(set(accepted)) < 2:
-        return None
-    stats = science("stats")
-    own, fate = np.array(values), np.array(accepted)
-    wins = stats.mannwhitneyu(own[fate], own[~fate]).statistic
-    return {"spearman": round(float(stats.spearmanr(own, fate).statistic), 4),
-            "auc": round(float(wins) / (int(fate.sum()) * int((~fate).sum())), 4)}
 
 
 def threshold(guesses: Sequence[Guess], rounds: Rounds, claim: tuple[float, float, float, float]) -> dict[str, Any]:

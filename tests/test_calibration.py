@@ -10,14 +10,13 @@ from pipeline.calibration import (
     DETAILED,
     Guess,
     Guesses,
-    Isotonic,
     Rounds,
-    curve,
+    acceptance_curve,
     predicted_tau,
     predictors,
-    ranking,
     threshold,
 )
+from pipeline.isotonic import Isotonic, ranking
 from pipeline.measure import Answer
 from pipeline.types import Caption, Cycle, Emitted, Node
 
@@ -49,7 +48,7 @@ def measured(guesses: list[Guess], rounds: Rounds) -> float:
 
 
 def test_the_curve_rises_and_its_band_holds_the_truth() -> None:
-    found = curve(drawn(40, 40)[0])
+    found = acceptance_curve(drawn(40, 40)[0])
     assert np.diff(found["acceptance"]).min() >= 0
     truth = np.array([chance(cosine) for cosine in found["cos_sim"]])
     assert np.abs(np.array(found["acceptance"]) - truth).max() < 0.15
@@ -59,7 +58,7 @@ def test_the_curve_rises_and_its_band_holds_the_truth() -> None:
 
 
 def test_another_value_can_be_fitted() -> None:
-    found = curve(drawn(10, 40)[0], lambda guess: guess.p_verify)
+    found = acceptance_curve(drawn(10, 40)[0], lambda guess: guess.p_verify)
     truth = [chance(cosine) for cosine in found["cos_sim"]]
     assert found["acceptance"] == pytest.approx(truth, abs=0.03)
 
