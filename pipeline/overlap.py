@@ -25,8 +25,8 @@ from streams.types import Window
 
 @dataclass(frozen=True)
 class Overlap:
-    """At one word: cosine of the aligned states, 1 - TV (shared), whether the favourites agree, the chance that the event
-    VLM gives its own, and its entropy in nats."""
+    """At one word: cosine of the aligned states, 1 - TV, whether the favourites agree, how likely the event VLM finds
+    its own one, and its entropy in nats."""
 
     clip: int
     cos_sim: float
