@@ -18,6 +18,7 @@ import click
 
 if TYPE_CHECKING:
     from app.answering import AnswerOptions
+    from app.benching import BenchOptions
     from app.compose import ModelOptions
 
 class Commands(click.Group):
@@ -201,13 +202,42 @@ def evaluate(what: str, scenes: int, seed: int, as_json: bool, models: ModelOpti
     eval_mini(scenes, seed, as_json, models)
 
 
-@main.command()
-@click.option("--clips", default=20, show_default=True, help="unseen scenes to describe")
-@click.option("--drafters", default="all", show_default=True, help="comma-separated names, or all")
-@click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
-@model_options
-def bench(clips: int, drafters: str, as_json: bool, models: ModelOptions) -> None:
-    """Compare drafters with plain decoding: identity, acceptance, wall-clock."""
-    from app.measuring import bench
+def bench_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of everything that measures drafters; given on as one BenchOptions."""
+    @wraps(command)
+    def with_options(clips: int, drafters: str, temperature: float, out: Path | None, as_json: bool,
+                     models: ModelOptions, checkpoints: Path | None = None) -> None:
+        from app.benching import BenchOptions
 
-    bench(clips, drafters, as_json, models)
+        command(BenchOptions(clips, drafters, temperature, out, as_json, checkpoints), models)
+
+    for option in (
+            click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout"),
+            click.option("--out", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
+                         help="write a report with a picture here"),
+            click.option("--temperature", default=0.0, show_default=True, help="0 = greedy, otherwise seeded sampling"),
+            click.option("--drafters", default="all", show_default=True, metavar="NAME[:VARIANT],...",
+                         help="or all: every drafter in all its variants"),
+            click.option("--clips", default=20, show_default=True, help="unseen scenes to describe")):
+        with_options = option(with_options)
+    return model_options(with_options)
+
+
+@main.command()
+@click.option("--checkpoints", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
+              help="compare the stages of one drafter's training: a folder with a checkpoint folder per stage")
+@bench_options
+def bench(options: BenchOptions, models: ModelOptions) -> None:
+    """Compare drafters with plain decoding: identity, acceptance, wall-clock."""
+    from app.benching import bench
+
+    bench(options, models)
+
+
+@main.command()
+@bench_options
+def calibrate(options: BenchOptions, models: ModelOptions) -> None:
+    """Relate the cosine of hidden states to acceptance, and compare with what was claimed."""
+    from app.calibrating import calibrate
+
+    calibrate(options, models)

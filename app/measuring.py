@@ -1,4 +1,4 @@
-"""`eval mini` and `bench`: tables for people, one JSON line for scripts."""
+"""`eval mini`: tables for people, one JSON line for scripts; and what a number was measured on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def provenance() -> dict[str, Any]:
     return {"threads": torch.get_num_threads(), "cores": len(os.sched_getaffinity(0)) if hasattr(
                 os, "sched_getaffinity") else os.cpu_count(),
             "commit": _commit() or version("parafovea"), "machine": f"{platform.machine()} {platform.system()}",
-            "python": platform.python_version(), "torch": torch.__version__}
+            "processor": torch.cuda.get_device_name() if torch.cuda.is_available()
+            else torch.backends.cpu.get_cpu_capability(),
+            "python": platform.python_version(), "torch": torch.__version__,
+            "transformers": version("transformers"), "numpy": version("numpy")}
 
 
 def _commit() -> str:
@@ -107,31 +110,3 @@ def _unseen_icons() -> Any:
     except InputError as error:
         terminal.people.print(f"parafovea: the unseen drawing style is left out: {error}", style="yellow")
         return {}
-
-
-def bench(count: int, names: str, as_json: bool, options: ModelOptions) -> None:
-    """Describe unseen scenes with every drafter."""
-    from pipeline import drafters
-    from pipeline.measure import BenchTable, clips, compare
-
-    if count < 1:
-        raise InputError(f"--clips must be at least 1, got {count}")
-    models, result = load(options), BenchTable()
-    chosen = drafters.names() if names == "all" else [name.strip() for name in names.split(",")]
-    for name in chosen:
-        drafters.create(name, models)
-    show_progress("clips", compare(models, chosen, list(clips(count)), result))
-    line = result.to_json()
-    for length, rows in line["by_length"].items():
-        table = Table("drafter", "per check", "accepted", "identical", "speed-up, 95 %", "tokens/s",
-                      "1st guess", "1st word", title=f"{length} answers, {count} clips")
-        for name, row in rows.items():
-            rate = "–" if row["acceptance_rate"] is None else f"{row['acceptance_rate']:.0%}"
-            guess = "–" if row["first_draft_s"] is None else f"{row['first_draft_s'] * 1e3:.0f} ms"
-            low, high = row["speedup_ci"]
-            table.add_row(name, f"{row['tau']:.2f}", rate, f"{row['identity']:.0%}",
-                          f"{row['speedup']:.2f} ({low:.2f}–{high:.2f})", f"{row['tokens_per_s']:.0f}", guess,
-                          f"{row['first_token_s'] * 1e3:.0f} ms")
-        (terminal.people if as_json else terminal.page).print(table)
-    if as_json:
-        terminal.print_json(line | provenance())

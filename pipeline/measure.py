@@ -1,52 +1,139 @@
-"""Drafters against plain decoding: identity, acceptance, time, on unseen scenes.
+"""Drafters against plain decoding: identity, acceptance, time, on unseen scenes and on a sequence that goes on.
 
-    for done, total in compare(models, ["none", "vlm"], clips, table := BenchTable()): ...
+    for done, total in compare(models, ["none", "vlm"], list(clips(20)), list(sequence(20)), table := BenchTable()): ...
 
-Every clip is described by every drafter in both orders (A B B A), prefill included, batch 1; the speed-up is the
-ratio of summed times with a bootstrap interval over clips. Identity counts answers equal to plain decoding's.
+Every clip is described by every drafter in both orders (A B B A), reading included, batch 1; the speed-up is the ratio
+of summed times with a bootstrap interval over clips. Identity counts answers whose tokens equal plain decoding's.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipeline.captioner import Captioner
+from pipeline import claims
+from pipeline.captioner import DEFAULT_QUESTION, Captioner
 from pipeline.models import Models
+from pipeline.statistics import Ratio, covered_s, estimated_speedup, ratio_of_sums
 from pipeline.types import Caption, Cycle
-from streams.scenes.generate import random_scene
-from streams.scenes.render import render_window
-from streams.types import Resolution, Window
+from streams.types import Window
 
 PLAIN = "none"
-QUESTIONS = {"detailed": "Describe the scene in detail.", "brief": "What is happening?",
+QUESTIONS = {"detailed": "Describe the scene in detail.", "brief": DEFAULT_QUESTION,
              "short": "How many objects are there?"}
-CLIP = Resolution(346, 260)
-FIRST_CLIP = 500_000
-"""First scene of the clips; training draws none below 1 000 000, `eval mini` begins at 0."""
+REPLAYED = {"replay": DEFAULT_QUESTION, "replay_detailed": QUESTIONS["detailed"]}
+"""Asked about window after window of one sequence: drafters that remember have something to remember."""
+
+READING = ("prefill", "draft_prefill")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer with all its rounds."""
+
+    caption: Caption
+    cycles: list[Cycle]
+
+    @property
+    def tokens(self) -> list[int]:
+        """Its verified tokens."""
+        return [token.token for cycle in self.cycles for token in cycle.emitted]
+
+
+Listen: TypeAlias = Callable[[str, int, Answer], None]
+"""Is told drafter, clip and answer."""
 
 
 @dataclass
 class Runs:
-    """What one drafter did: per clip seconds, and sums over all answers."""
+    """What one drafter did: seconds per clip (in all, and after reading) and sums over all answers; histogram, depths
+    and cosines over the first time that each answer was given, for repeating it adds no evidence."""
 
     seconds: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    writing: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     answers: int = 0
     identical: int = 0
+    lossless: bool = True
     tokens: int = 0
     cycles: int = 0
     accepted: int = 0
     depth: int = 0
+    emitted: Counter[int] = field(default_factory=Counter)
+    by_depth: dict[int, Ratio] = field(default_factory=lambda: defaultdict(Ratio))
     draft_s: float = 0.0
+    draft_while_reading_s: float = 0.0
     verify_s: float = 0.0
+    other_s: float = 0.0
     first_draft_s: list[float] = field(default_factory=list)
     first_token_s: list[float] = field(default_factory=list)
     cosines: list[float] = field(default_factory=list)
     parameters: int = 0
+
+    @property
+    def tau(self) -> float:
+        """Tokens per verify pass."""
+        return self.tokens / max(1, self.cycles)
+
+    @property
+    def round_s(self) -> float:
+        """Seconds of one round after reading: drafting, verifying and everything else."""
+        return (self.draft_s - self.draft_while_reading_s + self.verify_s + self.other_s) / max(1, self.cycles)
+
+    def add(self, clip: int, answer: Answer, plain: list[int], first: bool) -> None:
+        """Count one more answer; plain: the tokens of plain decoding; first: it was not given before."""
+        caption, spans = answer.caption, [span for cycle in answer.cycles for span in cycle.spans]
+        read_s = max(span.end_s for span in spans if span.lane in READING)
+        self.answers += 1
+        self.identical += answer.tokens == plain
+        self.lossless &= caption.lossless
+        self.tokens += caption.tokens
+        self.cycles += caption.cycles
+        self.accepted += caption.accepted
+        self.seconds[clip] += caption.total_s
+        self.writing[clip] += caption.total_s - read_s
+        self.draft_while_reading_s += sum(max(0.0, min(span.end_s, read_s) - span.start_s) for span in spans
+                                          if span.lane == "draft")
+        self.other_s += caption.total_s - covered_s([(span.start_s, span.end_s) for span in spans])
+        self.first_token_s.append(caption.first_token_s)
+        if caption.first_draft_s is not None:
+            self.first_draft_s.append(caption.first_draft_s)
+        for cycle in answer.cycles:
+            self.draft_s += cycle.seconds("draft")
+            self.verify_s += cycle.seconds("verify")
+            self.depth += max((node.depth for node in cycle.nodes), default=0)
+            if first:
+                self._count(cycle)
+
+    def _count(self, cycle: Cycle) -> None:
+        self.emitted[len(cycle.emitted)] += 1
+        for node in cycle.nodes:
+            if node.verdict != "unreached":
+                self.by_depth[node.depth].add(node.verdict == "accepted")
+            if node.cos_sim is not None:
+                self.cosines.append(node.cos_sim)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that needs no comparison, as in the "bench" line of design.md §8."""
+        cosines, depths = np.array(self.cosines), [self.by_depth[depth] for depth in sorted(self.by_depth)]
+        rounds = max(1, self.cycles)
+        return {"tau": round(self.tau, 3), "tokens_per_pass": {str(n): self.emitted[n] for n in sorted(self.emitted)},
+                "acceptance_rate": round(self.accepted / self.depth, 4) if self.depth else None,
+                "depth_acceptance": [ratio.share for ratio in depths],
+                "depth_acceptance_ci": [ratio.interval for ratio in depths],
+                "depth_nodes": [ratio.of for ratio in depths],
+                "lossless": self.lossless, "identity": round(self.identical / max(1, self.answers), 4),
+                "tokens_per_s": round(self.tokens / max(1e-9, sum(self.seconds.values())), 1),
+                "draft_s": round(self.draft_s / rounds, 5), "verify_s": round(self.verify_s / rounds, 5),
+                "other_s": round(self.other_s / rounds, 5),
+                "first_draft_s": round(float(np.median(self.first_draft_s)), 5) if self.first_draft_s else None,
+                "first_token_s": round(float(np.median(self.first_token_s)), 5),
+                "cos_sim_mean": round(float(cosines.mean()), 4) if len(cosines) else None,
+                "accept_at_0.90": round(float((cosines > 0.9).mean()), 4) if len(cosines) else None,
+                "parameters": self.parameters}
 
 
 @dataclass
@@ -59,90 +146,100 @@ class BenchTable:
     def speedup(self, length: str, name: str) -> tuple[float, float, float]:
         """Plain time over the drafter's time: ratio of sums and its 95 % bootstrap interval over clips."""
         plain, own = self.runs[length][PLAIN].seconds, self.runs[length][name].seconds
-        pairs = np.array([[plain[clip], own[clip]] for clip in sorted(own)])
-        draws = np.random.default_rng(0).integers(0, len(pairs), (1000, len(pairs)))
-        ratios = pairs[draws, 0].sum(1) / pairs[draws, 1].sum(1)
-        low, high = np.quantile(ratios, [0.025, 0.975])
-        return float(pairs[:, 0].sum() / pairs[:, 1].sum()), float(low), float(high)
+        return ratio_of_sums(np.array([[plain[clip], own[clip]] for clip in sorted(own)]))
 
     def row(self, length: str, name: str) -> dict[str, Any]:
-        """One drafter's numbers on one question length, as in the "bench" line of design.md §8."""
-        runs = self.runs[length][name]
+        """One drafter's numbers on one question length, as in the "bench" line of design.md §8.
+
+        writing_speedup is measured like speedup, but after reading; the estimates predict it from τ alone (claimed
+        formula) and from τ and measured costs.
+        """
+        runs, plain = self.runs[length][name], self.runs[length][PLAIN]
         ratio, low, high = self.speedup(length, name)
-        cosines = np.array(runs.cosines)
-        return {"tau": round(runs.tokens / max(1, runs.cycles), 3),
-                "acceptance_rate": round(runs.accepted / runs.depth, 4) if runs.depth else None,
-                "identity": round(runs.identical / max(1, runs.answers), 4),
-                "speedup": round(ratio, 3), "speedup_ci": [round(low, 3), round(high, 3)],
-                "tokens_per_s": round(runs.tokens / max(1e-9, sum(runs.seconds.values())), 1),
-                "draft_s": round(runs.draft_s / max(1, runs.cycles), 5),
-                "verify_s": round(runs.verify_s / max(1, runs.cycles), 5),
-                "first_draft_s": round(float(np.median(runs.first_draft_s)), 5) if runs.first_draft_s else None,
-                "first_token_s": round(float(np.median(runs.first_token_s)), 5),
-                "cos_sim_mean": round(float(cosines.mean()), 4) if len(cosines) else None,
-                "accept_at_0.90": round(float((cosines > 0.9).mean()), 4) if len(cosines) else None,
-                "parameters": runs.parameters}
+        writing = sum(plain.writing.values()) / max(1e-9, sum(runs.writing.values()))
+        estimates = {"claimed_formula": round(claims.speedup(runs.tau), 3),
+                     "from_costs": round(estimated_speedup(runs.tau, runs.round_s, plain.round_s), 3)}
+        return {**runs.to_json(), "speedup": round(ratio, 3), "speedup_ci": [round(low, 3), round(high, 3)],
+                "writing_speedup": round(writing, 3), "estimates": estimates}
+
+    def broken(self) -> list[str]:
+        """Sentences about drafters whose answers differ from plain decoding's though their rule is lossless."""
+        return [f"{name} gave {runs.answers - runs.identical} of {runs.answers} {length} answers that differ from "
+                "plain decoding" for length, drafters in self.runs.items() for name, runs in drafters.items()
+                if runs.lossless and runs.identical < runs.answers]
 
     def to_json(self) -> dict[str, Any]:
-        """Detailed captions per drafter, and the best drafter per length."""
+        """Detailed captions per drafter, all lengths, and the best drafter per length."""
         best = {}
         for length, drafters in self.runs.items():
             ratios = {name: self.speedup(length, name)[0] for name in drafters if name != PLAIN}
             if ratios:
                 winner = max(ratios, key=lambda name: ratios[name])
                 best[length] = {"drafter": winner, "speedup": round(ratios[winner], 3)}
-        return {"type": "bench", "clips": self.clips,
-                "drafters": {name: self.row("detailed", name) for name in self.runs["detailed"]},
-                "by_length": {length: {name: self.row(length, name) for name in drafters}
-                              for length, drafters in self.runs.items()},
-                "best": best}
+        by_length = {length: {name: self.row(length, name) for name in drafters}
+                     for length, drafters in self.runs.items()}
+        return {"type": "bench", "clips": self.clips, "drafters": by_length.get("detailed", {}),
+                "by_length": by_length, "best": best}
 
 
-def clips(count: int) -> Iterator[Window]:
-    """Windows of unseen scenes."""
-    for seed in range(FIRST_CLIP, FIRST_CLIP + count):
-        yield render_window(random_scene(seed, aspect=CLIP.aspect), CLIP, seed=seed, noise_sigma=4.0)
+def compare(models: Models, names: Sequence[str], windows: Sequence[Window], replayed: Sequence[Window],
+            table: BenchTable, questions: Mapping[str, str] = QUESTIONS, temperature: float = 0.0,
+            listen: Listen | None = None) -> Iterator[tuple[int, int]]:
+    """Answer about every window with every drafter, forwards and backwards; yields (steps done, steps).
 
-
-def compare(models: Models, names: Sequence[str], windows: Sequence[Window],
-            table: BenchTable) -> Iterator[tuple[int, int]]:
-    """Answer about every window with every drafter, forwards and backwards; yields (clips done, clips)."""
+    replayed: consecutive windows of one sequence, asked REPLAYED. listen: is told every answer about `windows` of the
+    forward pass.
+    """
     order = [PLAIN, *(name for name in names if name != PLAIN)]
     # conversations of their own per pass and length: a memory must not have heard about the clip it is timed on
     passes = {length: [(sequence, {name: Captioner(models) for name in order}) for sequence in (order, order[::-1])]
-              for length in QUESTIONS}
-    warm_up = Captioner(models)
+              for length in questions}
+    warm_up, steps = Captioner(models), len(windows) + (2 * len(REPLAYED) * len(order) if replayed else 0)
     for name in order:
-        list(warm_up.ask(windows[0], QUESTIONS["brief"], name))
-    for number, window in enumerate(windows):
-        for length, question in QUESTIONS.items():
-            plain = ""
-            for names_in_order, captioners in passes[length]:
+        list(warm_up.ask(windows[0], DEFAULT_QUESTION, name, temperature))
+    for clip, window in enumerate(windows):
+        for length, question in questions.items():
+            plain: list[int] | None = None
+            for forward, (names_in_order, captioners) in zip((True, False), passes[length], strict=True):
                 for name in names_in_order:
-                    runs = table.runs[length][name]
-                    caption = _run(captioners[name], name, window, question, number, runs)
-                    plain = plain or caption.text
-                    runs.identical += caption.text == plain
-                    runs.parameters = captioners[name].drafter(name).parameters
-        table.clips = number + 1
-        yield number + 1, len(windows)
+                    answer = answered(captioners[name], name, window, question, temperature)
+                    plain = answer.tokens if plain is None else plain
+                    table.runs[length][name].add(clip, answer, plain, forward)
+                    table.runs[length][name].parameters = captioners[name].drafter(name).parameters
+                    if listen and forward:
+                        listen(name, clip, answer)
+        table.clips = clip + 1
+        yield clip + 1, steps
+    if replayed:
+        for done in _replay(models, order, replayed, table, temperature):
+            yield len(windows) + done, steps
 
 
-def _run(captioner: Captioner, name: str, window: Window, question: str, clip: int, runs: Runs) -> Caption:
-    for record in captioner.ask(window, question, name):
+def _replay(models: Models, order: list[str], windows: Sequence[Window], table: BenchTable,
+            temperature: float) -> Iterator[int]:
+    """One conversation per drafter and pass: the window before has just been read, as it is in use."""
+    done = 0
+    for length, question in REPLAYED.items():
+        plain: dict[int, list[int]] = {}
+        for forward, names_in_order in ((True, order), (False, order[::-1])):
+            for name in names_in_order:
+                captioner, runs = Captioner(models), table.runs[length][name]
+                runs.parameters = captioner.drafter(name).parameters
+                for clip, window in enumerate(windows):
+                    answer = answered(captioner, name, window, question, temperature)
+                    runs.add(clip, answer, plain.setdefault(clip, answer.tokens), forward)
+                done += 1
+                yield done
+
+
+def answered(captioner: Captioner, name: str, window: Window, question: str, temperature: float = 0.0) -> Answer:
+    """One answer about a window that no model has read yet."""
+    # a list of its own: models keep what they read of a window, and whoever asks second would read for nothing
+    unread = replace(window, frames=list(window.frames))
+    cycles = []
+    for record in captioner.ask(unread, question, name, temperature):
         if isinstance(record, Cycle):
-            runs.draft_s += record.seconds("draft")
-            runs.verify_s += record.seconds("verify")
-            runs.cosines += [node.cos_sim for node in record.nodes if node.cos_sim is not None]
-            runs.depth += max((n.depth for n in record.nodes), default=0)
+            cycles.append(record)
         elif isinstance(record, Caption):
             caption = record
-    runs.answers += 1
-    runs.tokens += caption.tokens
-    runs.cycles += caption.cycles
-    runs.accepted += caption.accepted
-    runs.seconds[clip] += caption.total_s
-    runs.first_token_s.append(caption.first_token_s)
-    if caption.first_draft_s is not None:
-        runs.first_draft_s.append(caption.first_draft_s)
-    return caption
+    return Answer(caption, cycles)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
-from math import sqrt
 from typing import Any
 
+from pipeline.statistics import Ratio
 from pipeline.training.captions import DECLINED, slots_right
 from pipeline.training.questions import KINDS, QA, SHORT
 from streams.scenes.world import COLOURS, Observation
@@ -47,32 +47,6 @@ class Count:
         if not qa.about_colour:
             self.colourless += 1
             self.right_colourless += without_colour(said) == without_colour(qa.answer)
-
-
-@dataclass
-class Ratio:
-    """So many of so many."""
-
-    of: int = 0
-    right: int = 0
-
-    def add(self, right: int, of: int = 1) -> None:
-        """Count some more."""
-        self.right, self.of = self.right + right, self.of + of
-
-    @property
-    def share(self) -> float | None:
-        """right / of, None when nothing was counted."""
-        return round(self.right / self.of, 4) if self.of else None
-
-    @property
-    def interval(self) -> list[float] | None:
-        """95 % interval of the share (Wilson 1927)."""
-        if not self.of:
-            return None
-        z, n, p = 1.96, self.of, self.right / self.of
-        middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return [round((middle + sign * half) / (1 + z * z / n), 4) for sign in (-1, 1)]
 
 
 @dataclass

@@ -8,6 +8,7 @@ from toy_models import toy_models, toy_window
 
 from app.compose import ModelOptions, load
 from pipeline.captioner import Captioner
+from pipeline.clips import FIRST_CLIP
 from pipeline.evaluation import (
     ASPECT,
     LAST_SEED,
@@ -19,9 +20,8 @@ from pipeline.evaluation import (
     named,
     questions_of,
 )
-from pipeline.measure import FIRST_CLIP
 from pipeline.models import Models
-from pipeline.scoreboard import Ratio, Scoreboard, without_colour
+from pipeline.scoreboard import Scoreboard, without_colour
 from pipeline.training.captions import DECLINED
 from pipeline.training.data import TRAIN_SEEDS, shot_of
 from pipeline.training.questions import KINDS, QA, ask
@@ -81,14 +81,6 @@ def test_attributes_of_captions_are_counted_per_object() -> None:
     board.add("rgb", qa, qa.answer, truth)
     assert board.ratios["rgb slots"].share == 1
     assert board.ratios["rgb slots"].of == 4 * len(truth.objects)
-
-
-def test_intervals_contain_the_share() -> None:
-    ratio = Ratio()
-    assert ratio.share is ratio.interval is None
-    ratio.add(70, 100)
-    low, high = ratio.interval or (1, 0)
-    assert (low, high) == pytest.approx((0.604, 0.781), abs=0.002)
 
 
 def test_the_first_class_named_counts() -> None:

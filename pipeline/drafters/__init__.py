@@ -21,6 +21,15 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def every() -> list[str]:
+    """NAME of all drafters, each followed by NAME:VARIANT for what its module lists in VARIANTS."""
+    found = []
+    for name in names():
+        variants: tuple[str, ...] = getattr(importlib.import_module(f"pipeline.drafters.{name}"), "VARIANTS", ())
+        found += [name, *(f"{name}:{variant}" for variant in variants)]
+    return found
+
+
 def create(name: str, models: Models) -> Drafter:
     """Make a drafter by NAME[:VARIANT]. Raises InputError for a name or variant that does not exist."""
     stem, _, variant = name.partition(":")

@@ -23,6 +23,9 @@ from pipeline.heads import SHAPES, DraftHead, HeadDrafter
 from pipeline.models import Models
 from streams.types import InputError
 
+VARIANTS = (*SHAPES[1:], "hass")
+"""What bench compares beside the plain name, which is the first shape."""
+
 
 class EagleHead(DraftHead):
     """The layer: fc of (token embedding, feature), then attention and MLP; its input is not normalised."""

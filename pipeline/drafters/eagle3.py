@@ -20,6 +20,9 @@ from pipeline.heads import SHAPES, DraftHead, HeadDrafter
 from pipeline.models import Models
 from streams.types import InputError
 
+VARIANTS = SHAPES[1:]
+"""What bench compares beside the plain name, which is the first shape."""
+
 LEVELS = 3
 """Low, middle and high: the first taps of the verifier, before its last state."""
 

@@ -23,6 +23,9 @@ from pipeline.trees import grow_ranks
 from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Window
 
+VARIANTS = ("chain",)
+"""What bench compares beside the plain name."""
+
 HEADS = 5
 
 
@@ -53,7 +56,7 @@ class MedusaHeads(nn.ModuleList):
 
 def create(models: Models, variant: str | None) -> MedusaDrafter:
     """Make it. Raises InputError where no heads were trained for the pair and for a variant that does not exist."""
-    folder = folder_of(models, "medusa", variant, ("chain",))
+    folder = folder_of(models, "medusa", variant, VARIANTS)
     heads, tree = load_heads(folder, verifier_of(models, "medusa"))
     if variant == "chain":
         tree = [(0,) * length for length in range(1, len(heads) + 1)]

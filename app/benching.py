@@ -1,0 +1,202 @@
+"""`bench`: drafters against plain decoding, or one drafter at every stage of its training."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+
+from app import report, terminal
+from app.compose import ModelOptions, load
+from app.measuring import provenance, show_progress
+from streams.types import InputError
+
+if TYPE_CHECKING:
+    from pipeline.models import Models
+
+PLAIN = "none"
+MOST_REPLAYED, FEWEST_REPLAYED = 100, 4
+"""Windows of the sequence that goes on: as many as clips, within these."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What `bench` and `calibrate` were told: clips, names of drafters or "all", temperature, folder for the report,
+    folder with stages of a training, JSON."""
+
+    clips: int
+    drafters: str
+    temperature: float
+    out: Path | None
+    as_json: bool
+    checkpoints: Path | None = None
+
+
+def bench(options: BenchOptions, model_options: ModelOptions) -> None:
+    """Describe unseen scenes with every drafter. Leaves with exit code 1 when a lossless rule was not lossless."""
+    from pipeline.clips import clips, sequence
+    from pipeline.measure import BenchTable, compare
+
+    check(options)
+    models, result = load(model_options), BenchTable()
+    chosen, skipped = usable(wanted(options), models)
+    replayed = min(MOST_REPLAYED, max(FEWEST_REPLAYED, options.clips))
+    show_progress("clips", compare(models, chosen, list(clips(options.clips)), list(sequence(replayed)), result,
+                                   temperature=options.temperature))
+    line = {**result.to_json(), "temperature": options.temperature, "replayed": replayed, "models": models.summary,
+            "skipped": skipped, "broken": result.broken(), **provenance()}
+    tables = [_timed(length, rows) for length, rows in line["by_length"].items()]
+    tables += [_guessed(length, rows) for length, rows in line["by_length"].items()]
+    if options.checkpoints is not None:
+        line["checkpoints"] = [_stage(name, row) for name, row in line["drafters"].items() if name != PLAIN]
+        tables.insert(0, _stages(line["checkpoints"]))
+    show(tables, options.as_json)
+    say_skipped(skipped)
+    if options.out is not None:
+        report.write_bench(options.out, line, [markdown(one) for one in tables], command())
+        terminal.people.print(f"report: {options.out / 'bench.md'}")
+    if options.as_json:
+        terminal.print_json(line)
+    if line["broken"]:
+        for sentence in line["broken"]:
+            terminal.people.print(f"parafovea: NOT LOSSLESS: {sentence}; this is a defect of ours", style="bold red")
+        sys.exit(1)
+
+
+def check(options: BenchOptions) -> None:
+    """Raises InputError for what cannot be measured or written, before anything is loaded."""
+    if options.clips < 1:
+        raise InputError(f"--clips must be at least 1, got {options.clips}")
+    report.prepare(options.out)
+
+
+def wanted(options: BenchOptions) -> list[str]:
+    """The drafters asked for. Raises InputError for names and folders that do not exist."""
+    from pipeline import drafters
+
+    names = [name.strip() for name in options.drafters.split(",") if name.strip()]
+    for name in names:
+        if name.partition(":")[0] not in (*drafters.names(), "all"):
+            raise InputError(f"unknown drafter {name!r}; choose all or some of {', '.join(drafters.names())}")
+    if options.checkpoints is None:
+        return drafters.every() if names == ["all"] else names
+    if len(names) != 1 or names == ["all"] or ":" in names[0]:
+        raise InputError(f"--checkpoints takes the stages of one drafter, got --drafters {options.drafters}; use for "
+                         "example --drafters eagle")
+    if not options.checkpoints.is_dir():
+        raise InputError(f"--checkpoints {options.checkpoints} is not a folder; give one with a folder per stage")
+    stages = sorted((path for path in options.checkpoints.iterdir() if (path / "config.json").exists()), key=_order)
+    if not stages:
+        raise InputError(f"--checkpoints {options.checkpoints} holds no checkpoints; expected folders such as epoch-1, "
+                         "each with config.json and model.safetensors")
+    return [f"{names[0]}:{path}" for path in stages]
+
+
+def _order(path: Path) -> list[tuple[int, str]]:
+    """epoch-2 before epoch-10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name) if part]
+
+
+def usable(names: list[str], models: Models) -> tuple[list[str], dict[str, str]]:
+    """The drafters that can be made, and why the others cannot. Raises InputError when none can."""
+    from pipeline import drafters
+
+    chosen, skipped = list[str](), dict[str, str]()
+    for name in names:
+        try:
+            drafters.create(name, models)
+            chosen.append(name)
+        except InputError as error:
+            skipped[name] = str(error)
+    if not chosen:
+        raise InputError("; ".join(skipped.values()) or "no drafter was named; use for example --drafters vlm,recall")
+    return chosen, skipped
+
+
+def say_skipped(skipped: dict[str, str]) -> None:
+    """One line per drafter that was left out."""
+    for name, reason in skipped.items():
+        terminal.people.print(f"parafovea: {name} is skipped: {reason}", style="yellow")
+
+
+def command() -> str:
+    """The command that runs, with the options that were given."""
+    context = click.get_current_context()
+    given = [f"{parameter.opts[0]} {context.params[parameter.name]}" for parameter in context.command.params
+             if parameter.name in context.params and not getattr(parameter, "is_flag", False)
+             and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE]
+    return " ".join(["parafovea", context.info_name or "", *given])
+
+
+def show(tables: list[Table], as_json: bool) -> None:
+    """Tables on stdout, or beside JSON on stderr."""
+    for one in tables:
+        (terminal.people if as_json else terminal.page).print(one)
+
+
+def markdown(shown: Table) -> str:
+    """A table of the terminal as Markdown."""
+    columns = [[str(cell) for cell in column.cells] for column in shown.columns]
+    return f"## {shown.title}\n\n" + report.table([str(column.header) for column in shown.columns],
+                                                  zip(*columns, strict=True))
+
+
+def _timed(length: str, rows: dict[str, Any]) -> Table:
+    made = Table("drafter", "per check", "identical", "speed-up, 95 %", "after reading", "estimate", "τ/1.1, claimed",
+                 "tokens/s", "ms draft/verify/other", "1st guess", "1st word", title=f"{length} answers")
+    for name, row in rows.items():
+        low, high = row["speedup_ci"]
+        made.add_row(
+            report.short(name), f"{row['tau']:.2f}", percent(row["identity"]) + ("" if row["lossless"] else " LOSSY"),
+            f"{row['speedup']:.2f} ({low:.2f}–{high:.2f})", f"{row['writing_speedup']:.2f}",
+            f"{row['estimates']['from_costs']:.2f}", f"{row['estimates']['claimed_formula']:.2f}",
+            f"{row['tokens_per_s']:.0f}",
+            " ".join(f"{row[part] * 1e3:.1f}" for part in ("draft_s", "verify_s", "other_s")),
+            _ms(row["first_draft_s"]), _ms(row["first_token_s"]))
+    return made
+
+
+def _guessed(length: str, rows: dict[str, Any]) -> Table:
+    made = Table("drafter", "accepted", "by depth", "tokens per check: share of checks", "cos_sim", "cos_sim > 0.90",
+                 title=f"guesses in {length} answers")
+    for name, row in rows.items():
+        rounds = sum(row["tokens_per_pass"].values())
+        made.add_row(report.short(name), percent(row["acceptance_rate"]),
+                     " ".join(percent(share) for share in row["depth_acceptance"]),
+                     " ".join(f"{n}: {percent(count / rounds)}" for n, count in row["tokens_per_pass"].items()),
+                     number(row["cos_sim_mean"]), percent(row["accept_at_0.90"]))
+    return made
+
+
+def _stage(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {"checkpoint": Path(name.partition(":")[2]).name,
+            **{key: row[key] for key in ("cos_sim_mean", "accept_at_0.90", "tau", "speedup", "speedup_ci")}}
+
+
+def _stages(rows: list[dict[str, Any]]) -> Table:
+    made = Table("checkpoint", "cos_sim", "cos_sim > 0.90", "per check", "speed-up, 95 %",
+                 title="detailed answers by stage of training")
+    for row in rows:
+        low, high = row["speedup_ci"]
+        made.add_row(row["checkpoint"], number(row["cos_sim_mean"]), percent(row["accept_at_0.90"]),
+                     f"{row['tau']:.2f}", f"{row['speedup']:.2f} ({low:.2f}–{high:.2f})")
+    return made
+
+
+def percent(share: float | None) -> str:
+    """0.5 as 50 %; None as a dash."""
+    return "–" if share is None else f"{share:.0%}"
+
+
+def number(value: float | None) -> str:
+    """Two digits; None as a dash."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _ms(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * 1e3:.0f} ms"
