@@ -43,9 +43,9 @@ def random_decoder(seed: int, size: int = 32, layers: int = 2, vocabulary: int |
 class ToyVLM:
     """A random decoder whose view of a window is one embedding; temperature of its words is set by `scale`."""
 
-    def __init__(self, seed: int, size: int = 32) -> None:
+    def __init__(self, seed: int, size: int = 32, layers: int = 2) -> None:
         self.name, self.hidden_size, self.tokenizer = f"toy-{seed}", size, tokenizer()
-        self.decoder = random_decoder(seed, size)
+        self.decoder = random_decoder(seed, size, layers)
         self.taps = (0, 1, 1, FINAL)
         self.parameters = sum(p.numel() for p in self.decoder.parameters())
 
