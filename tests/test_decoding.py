@@ -12,6 +12,7 @@ from pipeline.acceptance import Greedy, Sampling, rule_for, walk
 from pipeline.captioner import Captioner
 from pipeline.decoding import Ending, Limits, decode
 from pipeline.drafters.none import NoneDrafter
+from pipeline.drafters.specvlm import OPERATORS
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Draft, Drafted, Drafter, Rule, Scores, Verdict
 from streams.types import InputError
@@ -35,7 +36,7 @@ def plain(rule: Rule, limits: Limits = LIMITS) -> list[int]:
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("name", [*drafters.names(), "eagle:static", "eagle:chain", "eagle:hass", "eagle3:static",
-                                  "medusa:chain"])
+                                  "medusa:chain", "skip:0", *(f"specvlm:{operator}" for operator in OPERATORS)])
 @pytest.mark.parametrize("budget", [1, 2, 5, 9])
 def test_every_drafter_writes_the_plain_text(name: str, rule: Rule, budget: int) -> None:
     models = toy_models()

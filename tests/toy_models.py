@@ -14,7 +14,7 @@ import torch
 
 from pipeline.adapters import BottleneckAdapter
 from pipeline.decoder import FINAL, Decoder, DecoderConfig
-from pipeline.drafters import eagle, eagle3, medusa
+from pipeline.drafters import eagle, eagle3, medusa, specvlm
 from pipeline.models import Models
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
@@ -74,6 +74,7 @@ def toy_heads() -> Path:
     eagle3.save_head(eagle3.Eagle3Head(config, words), folder / "eagle3")
     heads = medusa.MedusaHeads(config.hidden_size, config.vocab_size, 3)
     medusa.save_heads(heads, [(0,), (1,), (0, 0), (0, 0, 0), (1, 0), (0, 1)], folder / "medusa")
+    specvlm.save_head(specvlm.SpecVlmHead(config), folder / "specvlm")
     return folder
 
 

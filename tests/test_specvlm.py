@@ -1,0 +1,141 @@
+"""A head that sees compressed visual rows: shapes, the gate, and that training reads what drafting reads."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_decoding import QUESTION
+from test_heads import spoken
+from toy_models import random_decoder, toy_heads, toy_models, toy_window
+
+from pipeline import drafters
+from pipeline.acceptance import Greedy
+from pipeline.drafters.specvlm import OPERATORS, SpecVlmHead, load_head, save_head
+from pipeline.training.heads import train_drafter
+from pipeline.training.specvlm import drawn, read_behind, specvlm_loss
+from pipeline.training.traces import Trace
+from pipeline.types import Prefix
+from streams.types import InputError
+
+SIZE, VISUAL = 32, 45
+
+
+def random_head() -> SpecVlmHead:
+    torch.manual_seed(6)
+    return SpecVlmHead(replace(random_decoder(1).config, layers=1)).eval().requires_grad_(False)
+
+
+def only(operator: str) -> torch.Tensor:
+    return torch.eye(len(OPERATORS))[OPERATORS.index(operator)][None]
+
+
+@pytest.mark.parametrize(("operator", "rows"), [("none", [0, 0, 0, 0]), ("prune", [0, 1, 1, 4]),
+                                                ("pool", [0, 1, 1, 4]), ("convolve", [0, 1, 7, 26]),
+                                                ("resample", [0, 2, 2, 2])])
+def test_operators_leave_few_rows(operator: str, rows: list[int]) -> None:
+    head = random_head()
+    found = [head.compress(operator, torch.randn(2, count, SIZE)) for count in (0, 1, 20, 77)]
+    assert [list(part.shape) for part in found] == [[2, count, SIZE] for count in rows]
+
+
+def test_operators_take_and_average_the_rows_they_say() -> None:
+    head, visual = random_head(), torch.randn(1, VISUAL, SIZE)
+    torch.testing.assert_close(head.compress("prune", visual)[0], visual[0, [0, 20, 40]])
+    means = torch.stack([visual[0, :20].mean(0), visual[0, 20:40].mean(0), visual[0, 40:].mean(0)])
+    torch.testing.assert_close(head.compress("pool", visual)[0], means)
+    # what the resampler gathers does not depend on the order of the rows, what the convolution says does
+    turned = visual.flip(1)
+    torch.testing.assert_close(head.compress("resample", turned), head.compress("resample", visual))
+    assert not torch.allclose(head.compress("convolve", turned), head.compress("convolve", visual))
+
+
+def some_prefix(head: SpecVlmHead) -> Prefix:
+    generator = torch.Generator().manual_seed(2)
+    return Prefix([5, 9, 8, 7], VISUAL, torch.randn(VISUAL + 3, 4, SIZE, generator=generator))
+
+
+def first_guess(folder: Path, variant: str | None, seen: Prefix) -> torch.Tensor:
+    """The state that the drafter guesses after the question."""
+    drafter = drafters.create(f"specvlm:{variant}" if variant else "specvlm",
+                              replace(toy_models(), heads=folder))
+    drafter.start(toy_window(), QUESTION, Greedy(), lambda: seen)
+    hidden = drafter.propose(1).hidden
+    assert hidden is not None
+    return hidden[0]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_training_sees_what_the_drafter_sees(operator: str) -> None:
+    verifier = random_decoder(1)
+    head = load_head(toy_heads() / "specvlm", verifier)
+    seen = some_prefix(head)
+    states = seen.hidden[None, :, -1]
+    guessed = read_behind(head, states[:, :VISUAL], only(operator), verifier.embed(torch.tensor([seen.prompt])),
+                          states[:, VISUAL - 1:])
+    torch.testing.assert_close(guessed[0, -1], first_guess(toy_heads(), operator, seen), atol=1e-5, rtol=1e-4)
+
+
+def test_every_operator_shows_the_head_something_else() -> None:
+    seen = some_prefix(random_head())
+    guesses = [first_guess(toy_heads(), operator, seen) for operator in OPERATORS]
+    for i, one in enumerate(guesses):
+        assert not any(torch.allclose(one, other, atol=1e-4) for other in guesses[:i])
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_the_gate_takes_the_operator_of_its_largest_score(operator: str, tmp_path: Path) -> None:
+    head = load_head(toy_heads() / "specvlm", random_decoder(1))
+    seen = some_prefix(head)
+    question = seen.hidden[VISUAL - 1:, -1].mean(0)
+    # scores are positive for this question where the weights point along it
+    head.gate.weight.copy_(torch.stack([question * (name == operator) for name in OPERATORS]))
+    head.gate.bias.zero_()
+    assert head.choose(seen.hidden[VISUAL - 1:, -1]) == operator
+    save_head(head, tmp_path / "specvlm")
+    assert torch.equal(first_guess(tmp_path, None, seen), first_guess(tmp_path, operator, seen))
+
+
+def test_half_of_a_batch_draws_from_all_alike() -> None:
+    torch.manual_seed(0)
+    scores = torch.tensor([[0.0, 0.0, 50.0, 0.0, 0.0]]).expand(400, -1)
+    choice = drawn(scores)
+    torch.testing.assert_close(choice.sum(1), torch.ones(400))
+    assert choice[1::2].argmax(1).tolist() == [2] * 200
+    assert torch.bincount(choice[::2].argmax(1), minlength=5).min() > 20
+
+
+def seen_traces(count: int = 12) -> list[Trace]:
+    generator = torch.Generator().manual_seed(1)
+    return [replace(trace, visual=torch.randn(VISUAL, SIZE, generator=generator).half()) for trace in spoken(count)]
+
+
+def test_all_parts_learn_from_one_batch() -> None:
+    verifier, head = random_decoder(1), random_head().requires_grad_(True)
+    torch.manual_seed(1)
+    losses = specvlm_loss(head, verifier)(seen_traces())
+    assert set(losses) == {"states", "words"}
+    sum(losses.values(), torch.zeros(())).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_gate_learns_which_operator_helps(tmp_path: Path) -> None:
+    """The next state is the same everywhere but for a word about the picture, which only the pooled rows carry."""
+    progress = list(train_drafter("specvlm", random_decoder(1), seen_traces(), 40, tmp_path / "trained"))
+    assert sum(progress[-1].losses.values()) < 0.9 * sum(progress[0].losses.values())
+    head = load_head(tmp_path / "trained", random_decoder(1))
+    assert not torch.equal(head.gate.weight, random_head().gate.weight)
+
+
+def test_traces_without_visual_rows_are_refused(tmp_path: Path) -> None:
+    bare = [replace(trace, visual=None) for trace in spoken(4)]
+    with pytest.raises(InputError, match="hold no visual rows"):
+        list(train_drafter("specvlm", random_decoder(1), bare, 1, tmp_path))
+
+
+def test_what_is_no_operator_is_refused() -> None:
+    with pytest.raises(InputError, match="use none, prune, pool, convolve, resample or the folder of a checkpoint"):
+        drafters.create("specvlm:maxpool", toy_models())
