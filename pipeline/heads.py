@@ -89,7 +89,8 @@ class HeadDrafter:
         self._cache = KVCache(config, config.max_positions, weight.device, weight.dtype)
         front = self._head.front(seen)
         if len(front):
-            self._head(torch.zeros_like(front)[None], front[None], torch.arange(len(front))[None], None, self._cache)
+            at = torch.arange(len(front), device=front.device)[None]
+            self._head(torch.zeros_like(front)[None], front[None], at, None, self._cache)
             self._cache.keep(range(len(front)))
         # the row before a token led to it: without visual rows the first token of the prompt has none
         hidden = seen.hidden[max(0, seen.visual - 1):]

@@ -2,10 +2,11 @@
 
     for progress in train_specvlm(verifier, traces, steps=2000, folder=Path("runs/specvlm")): ...
 
-The verifier's logits are made in the training loop, by its frozen head from the states in the traces ("online-logit
-distillation", Huang et al. 2025): they are never stored. Every answer of a batch is read behind one operator's rows,
-drawn by Gumbel-softmax (Jang et al. 2017): for every other answer from the gate's scores, for the rest from all alike,
-so that each operator is trained, and can be forced, whatever the gate prefers. A batch costs one pass, not five.
+The verifier's logits are never stored: its frozen head makes them in the training loop from the states in the traces.
+(The authors' "online-logit distillation" runs the whole verifier there, Huang et al. 2025; as it is frozen too, the
+logits are the same but for the 16 bits of the states.) A batch costs one pass, not one per operator: every other answer
+is read behind the rows of one operator, drawn from all alike, so that each is trained and can be forced whatever the
+gate prefers; the rest behind a mixture that the gate says, relaxed by Gumbel-softmax (Jang et al. 2017).
 """
 
 from __future__ import annotations
@@ -28,36 +29,41 @@ from streams.types import InputError
 
 HIDDEN = ("fc.", "layer.", "convolve.", "resample.")
 
+LEAST = 1e-6
+"""Share below which an operator's rows are not attended to any less."""
+
 
 def drawn(scores: Tensor) -> Tensor:
-    """One operator per row, one-hot [B, operators] with the gradient of the relaxed choice, from the gate's scores;
-    even rows draw from all alike."""
-    even = torch.arange(len(scores), device=scores.device)[:, None] % 2 == 0
-    return F.gumbel_softmax(scores.masked_fill(even, 0.0), hard=True)
+    """How much of each operator is shown, [B, operators] adding up to 1, from the gate's scores: one alone, of all
+    alike, in even rows; a relaxed draw from the scores in odd ones."""
+    count = len(scores)
+    one = F.one_hot(torch.randint(len(OPERATORS), (count,), device=scores.device), len(OPERATORS)).to(scores)
+    even = torch.arange(count, device=scores.device)[:, None] % 2 == 0
+    return torch.where(even, one, F.gumbel_softmax(scores))
 
 
-def read_behind(head: SpecVlmHead, visual: Tensor, choice: Tensor, words: Tensor, features: Tensor) -> Tensor:
-    """Guessed next features [B, T, D] from embeddings and features [B, T, D] behind the rows that the choice
-    [B, operators] makes of visual [B, V, D], as the drafter reads them.
+def read_behind(head: SpecVlmHead, visual: Tensor, shares: Tensor, words: Tensor, features: Tensor) -> Tensor:
+    """Guessed next features [B, T, D] from embeddings and features [B, T, D] behind what the operators make of visual
+    [B, V, D]; shares [B, operators]: how much each is attended to.
 
-    All operators' rows stand in front and only the chosen ones are seen. How much they are attended to carries the
-    gradient to the gate: rows that should be seen more speak for their operator.
+    With one share of 1 this is what the drafter reads. A share scales the attention to its operator's rows, which
+    leads to the gate; scaling the rows themselves would be undone by the norm in front of attention.
     """
     parts = [head.compress(operator, visual) for operator in OPERATORS]
-    rows = torch.cat(parts, 1)
+    sizes = torch.tensor([part.shape[1] for part in parts], device=words.device)
+    rows, owner = torch.cat(parts, 1), torch.arange(len(parts), device=words.device).repeat_interleave(sizes)
     batch, front, text = len(words), rows.shape[1], words.shape[1]
-    owner = torch.tensor([i for i, part in enumerate(parts) for _ in range(part.shape[1])], device=words.device)
-    share = choice[:, owner]
-    seen = share > 0.5  # one-hot but for rounding
-    whole = front + text
-    allowed = torch.ones(batch, whole, whole, dtype=torch.bool, device=words.device).tril()
-    allowed[:, :, :front] &= seen[:, None]
-    allowed |= torch.eye(whole, dtype=torch.bool, device=words.device)  # a row that sees nothing has no softmax
-    weight = torch.cat([share.clamp(min=0.5).log(), share.new_zeros(batch, text)], 1)
-    mask = weight[:, None].expand(-1, whole, -1).masked_fill(~allowed, float("-inf"))
-    at = torch.cat([seen, seen.new_ones(batch, text)], 1).cumsum(1).sub(1).clamp(min=0)
-    guessed: Tensor = head(torch.cat([torch.zeros_like(rows), words], 1), torch.cat([rows, features], 1), at,
-                           mask[:, None], None)
+    share = shares[:, owner]
+    weight = share.clamp(min=LEAST).log().masked_fill(share == 0, float("-inf"))
+    ones = torch.ones(front + text, front + text, dtype=torch.bool, device=words.device)
+    mask = torch.cat([weight, weight.new_zeros(batch, text)], 1)[:, None].expand(-1, front + text, -1)
+    # a row that sees nothing has no softmax: each sees itself
+    mask = mask.masked_fill(ones.triu(1), float("-inf")).masked_fill(ones.tril().triu(), 0.0)
+    # every operator's rows begin at 0, the text follows those of the largest share
+    own = torch.cat([torch.arange(part.shape[1], device=words.device) for part in parts]).expand(batch, -1)
+    after = sizes[shares.argmax(1)][:, None] + torch.arange(text, device=words.device)
+    guessed: Tensor = head(torch.cat([torch.zeros_like(rows), words], 1), torch.cat([rows, features], 1),
+                           torch.cat([own, after], 1), mask[:, None], None)
     return guessed[:, front:]
 
 
