@@ -5,18 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_decoding import QUESTION
+from test_decoding import QUESTION, RULES, run
 from test_heads import spoken
-from toy_models import random_decoder, toy_heads, toy_models, toy_window
+from toy_models import ToyVLM, random_decoder, tokenizer, toy_heads, toy_models, toy_window
 
 from pipeline import drafters
 from pipeline.acceptance import Greedy
+from pipeline.drafters.none import NoneDrafter
 from pipeline.drafters.specvlm import OPERATORS, SpecVlmHead, load_head, save_head
+from pipeline.models import load_models
+from pipeline.session import DecoderSession
 from pipeline.training.heads import train_drafter
 from pipeline.training.specvlm import drawn, read_behind, specvlm_loss
-from pipeline.training.traces import Trace
-from pipeline.types import Prefix
-from streams.types import InputError
+from pipeline.training.traces import Trace, collect_traces, load_traces
+from pipeline.types import Prefix, Rule
+from pipeline.vlms.mini import MiniVLM
+from streams.types import InputError, Window
 
 SIZE, VISUAL = 32, 45
 
@@ -145,6 +149,42 @@ def test_traces_without_visual_rows_are_refused(tmp_path: Path) -> None:
     bare = [replace(trace, visual=None) for trace in spoken(4)]
     with pytest.raises(InputError, match="hold no visual rows"):
         list(train_drafter("specvlm", random_decoder(1), bare, 1, tmp_path))
+
+
+class SeeingVLM(ToyVLM):
+    """A toy whose window is many rows."""
+
+    def open(self, window: Window, prompt: str) -> DecoderSession:
+        view = torch.randn(VISUAL, SIZE, generator=torch.Generator().manual_seed(window.start_us))
+        return DecoderSession(self.decoder, lambda: view, tokenizer().prompt(prompt), capacity=390, taps=self.taps)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("variant", ["", *(f":{operator}" for operator in OPERATORS)])
+def test_the_text_is_the_verifiers_whatever_is_seen(variant: str, rule: Rule) -> None:
+    models = replace(toy_models(), rgb=SeeingVLM(1))
+    drafter = drafters.create(f"specvlm{variant}", models)
+    assert run(drafter, rule, models=models)[0] == run(NoneDrafter(), rule, models=models)[0]
+
+
+def test_traces_hold_the_visual_rows_of_a_scene_once(tmp_path: Path) -> None:
+    models = load_models(torch.device("cpu"))
+    assert isinstance(models.rgb, MiniVLM)
+    assert isinstance(models.event, MiniVLM)
+    list(collect_traces(models.rgb, models.event, 1, tmp_path))
+    file = tmp_path / "traces-0000.pt"
+    plain = torch.load(file, weights_only=True)
+    assert len(plain) > 2
+    assert len({answer["visual"].data_ptr() for answer in plain}) == 1
+    held_out = load_traces(tmp_path)[1]
+    for trace in held_out:
+        assert trace.visual is not None
+        # the last visual row is the one that led to the first token of the question
+        torch.testing.assert_close(trace.visual[-1].float(), trace.states[0, -1], atol=2e-3, rtol=1e-2)
+    for answer in plain:
+        answer.pop("visual")
+    torch.save(plain, file)
+    assert [trace.visual for trace in load_traces(tmp_path)[1]] == [None] * len(plain)
 
 
 def test_what_is_no_operator_is_refused() -> None:
