@@ -66,7 +66,10 @@ class DraftHead(nn.Module):
 
     def forward(self, words: Tensor, features: Tensor, at: Tensor, mask: Tensor | None,
                 cache: KVCache | None) -> Tensor:
-        """Guessed next features [B, T, D] from embeddings and features [B, T, D] at positions [B or 1, T]."""
+        """Guessed next features [B, T, D] from embeddings and features [B, T, D] at positions [B or 1, T].
+
+        mask [B or 1, 1, T, S]: bool, True = may attend, or float, added to the scores of attention.
+        """
         past, into = self.enter(words, features)
         projected = self.layer.project(into, self.cos[at][:, None], self.sin[at][:, None])
         return self.layer.after(past, self.layer.attend(*projected, mask, cache, 0))

@@ -60,7 +60,7 @@ class DecoderSession:
         if x.shape[1]:
             where = torch.arange(x.shape[1], device=device)[None]
             _, self._prefix_hidden = self._decoder(x, where, None, self._cache, self._taps,
-                                                     cosines=self._cosines)
+                                                   cosines=self._cosines)
             self._cache.keep(range(x.shape[1]))
         self._prefix_rows = x.shape[1]
 

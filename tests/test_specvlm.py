@@ -151,6 +151,11 @@ def test_traces_without_visual_rows_are_refused(tmp_path: Path) -> None:
         list(train_drafter("specvlm", random_decoder(1), bare, 1, tmp_path))
 
 
+def test_a_head_of_another_width_is_refused() -> None:
+    with pytest.raises(InputError, match="made for states of 32 numbers, the verifier has 16"):
+        load_head(toy_heads() / "specvlm", random_decoder(2, size=16))
+
+
 class SeeingVLM(ToyVLM):
     """A toy whose window is many rows."""
 
