@@ -1,4 +1,5 @@
-"""A Llama-family decoder written for speculation: preallocated cache with a cursor, tree masks, taps.
+"""A Llama-family decoder written for speculation: preallocated cache with a cursor, tree masks, taps,
+layers without their attention.
 
     decoder = Decoder.from_config(config); decoder.load_llama(state_dict)     # ordinary transformers names
     cache = decoder.new_cache(capacity=512)
@@ -10,7 +11,7 @@ Su et al. 2021. Projections are fused (q, k, v and gate, up) because small matri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,13 +130,9 @@ class Layer(nn.Module):
         q, k, v = (p.view(batch, length, -1, self.config.head_size).transpose(1, 2) for p in parts)
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KVCache | None,
-                index: int) -> Tensor:
-        """One layer over x [B, T, D]; with a cache, writes rows after its cursor and attends to all of them."""
-        return self.after(x, self.attend(*self.project(x, cos, sin), mask, cache, index))
-
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache: KVCache | None, index: int) -> Tensor:
-        """Attention of projected rows [B, heads, T, head_size] to themselves and the cache."""
+        """Attention of projected rows [B, heads, T, head_size] to themselves and, after writing them behind its
+        cursor, to the cache."""
         length = q.shape[2]
         if cache is not None:
             start, end = cache.length, cache.length + length
@@ -147,7 +144,15 @@ class Layer(nn.Module):
 
     def after(self, x: Tensor, mixed: Tensor) -> Tensor:
         """What follows attention, given its result [B, heads, T, head_size]: projection, residuals, MLP."""
-        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return self.think(self.add(x, mixed))
+
+    def add(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """x [B, T, D] plus the projected result of attention [B, heads, T, head_size]."""
+        added: Tensor = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return added
+
+    def think(self, x: Tensor) -> Tensor:
+        """The second half of the layer, MLP with residual; all that is left of it without attention."""
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
@@ -186,12 +191,15 @@ class Decoder(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None = None, cache: KVCache | None = None,
-                taps: Sequence[int] = ()) -> tuple[Tensor, Tensor | None]:
+                taps: Sequence[int] = (), skip: Collection[int] = (), cosines: list[Tensor] | None = None,
+                ) -> tuple[Tensor, Tensor | None]:
         """Run embeddings x [B, T, D] at integer positions [B or 1, T].
 
         mask: bool [B or 1, 1, T, S], True = may attend; S counts the cache's valid rows and then T. None is
         causal and only allowed on an empty cache. Returns final-norm states [B, T, D] and, for taps, the
         states entering those layers (FINAL = the final-norm state) as [B, T, taps, D].
+        skip: layers whose attention is left out; they write nothing to the cache. cosines: is given one number per
+        layer, the mean cosine of a state before and after attention.
         Raises ValueError when the cache is full or causal attention is asked for on a filled one.
         """
         if cache is not None and cache.length + x.shape[1] > cache.capacity:
@@ -203,7 +211,11 @@ class Decoder(nn.Module):
         for index, layer in enumerate(self.layers):
             if index in taps:
                 tapped[index] = x
-            x = layer(x, cos, sin, mask, cache, index)
+            assert isinstance(layer, Layer)
+            mixed = x if index in skip else layer.add(x, layer.attend(*layer.project(x, cos, sin), mask, cache, index))
+            if cosines is not None:
+                cosines.append(F.cosine_similarity(x, mixed, dim=-1).mean())
+            x = layer.think(mixed)
         x = tapped[FINAL] = self.norm(x)
         return x, torch.stack([tapped[tap] for tap in taps], 2) if taps else None
 

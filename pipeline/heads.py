@@ -52,6 +52,10 @@ class DraftHead(nn.Module):
         """Features [..., D] from the verifier's tapped states [..., taps, D]."""
         raise NotImplementedError
 
+    def front(self, seen: Prefix) -> Tensor:
+        """Features [K, D] of rows that stand before the text and have no word; most heads read the text alone."""
+        return self.features(seen.hidden[:0])
+
     def enter(self, words: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """What goes past attention and what goes into it, from embeddings of tokens and the features before them."""
         raise NotImplementedError
@@ -62,7 +66,10 @@ class DraftHead(nn.Module):
 
     def forward(self, words: Tensor, features: Tensor, at: Tensor, mask: Tensor | None,
                 cache: KVCache | None) -> Tensor:
-        """Guessed next features [B, T, D] from embeddings and features [B, T, D] at positions [B or 1, T]."""
+        """Guessed next features [B, T, D] from embeddings and features [B, T, D] at positions [B or 1, T].
+
+        mask [B or 1, 1, T, S]: bool, True = may attend, or float, added to the scores of attention.
+        """
         past, into = self.enter(words, features)
         projected = self.layer.project(into, self.cos[at][:, None], self.sin[at][:, None])
         return self.layer.after(past, self.layer.attend(*projected, mask, cache, 0))
@@ -77,12 +84,17 @@ class HeadDrafter:
 
     @torch.inference_mode()
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
-        """Read the verifier's states along the question."""
+        """Read what stands before the text, and the verifier's states along the question."""
         seen = prefix()
         self._rule, self._known = rule, 0
         config = self._head.config
         weight = self._verifier.embed.weight
         self._cache = KVCache(config, config.max_positions, weight.device, weight.dtype)
+        front = self._head.front(seen)
+        if len(front):
+            at = torch.arange(len(front), device=front.device)[None]
+            self._head(torch.zeros_like(front)[None], front[None], at, None, self._cache)
+            self._cache.keep(range(len(front)))
         # the row before a token led to it: without visual rows the first token of the prompt has none
         hidden = seen.hidden[max(0, seen.visual - 1):]
         self._read(seen.prompt[len(seen.prompt) - len(hidden):], hidden)

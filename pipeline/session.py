@@ -9,7 +9,7 @@ The last committed tokens wait as `pending` until the next pass feeds them toget
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 import torch
@@ -39,6 +39,7 @@ class DecoderSession:
         self._cache = decoder.new_cache(capacity)
         self._prefix_rows: int | None = None
         self._prefix_hidden: Tensor | None = None
+        self._cosines = list[Tensor]()
         self._pending = [self._prompt[-1]]
         self._committed: list[int] = []
         self._scored: Draft | None = None
@@ -58,7 +59,8 @@ class DecoderSession:
         x = torch.cat([self._read_prefix().to(words), words])[None]
         if x.shape[1]:
             where = torch.arange(x.shape[1], device=device)[None]
-            _, self._prefix_hidden = self._decoder(x, where, None, self._cache, self._taps)
+            _, self._prefix_hidden = self._decoder(x, where, None, self._cache, self._taps,
+                                                   cosines=self._cosines)
             self._cache.keep(range(x.shape[1]))
         self._prefix_rows = x.shape[1]
 
@@ -71,7 +73,8 @@ class DecoderSession:
         if hidden is None:
             weight = self._decoder.embed.weight
             hidden = weight.new_zeros(1, 0, len(self._taps), weight.shape[1])
-        return Prefix(self._prompt, self._prefix_rows - len(self._prompt) + 1, hidden[0])
+        cosines = torch.stack(self._cosines).tolist() if self._cosines else None
+        return Prefix(self._prompt, self._prefix_rows - len(self._prompt) + 1, hidden[0], cosines, self.ahead)
 
     @torch.inference_mode()
     def score(self, draft: Draft) -> Scores:
@@ -88,6 +91,27 @@ class DecoderSession:
         boxes = None if self._locate is None else self._locate(tapped[0, pending - 1:, 0], where[0, pending - 1:],
                                                                mask[0, 0, pending - 1:], self._cache)
         return Scores(self._decoder.head(states[0, pending - 1:]), tapped[0, pending - 1:], boxes)
+
+    @torch.inference_mode()
+    def ahead(self, skip: Collection[int], choose: Callable[[Scores], int | None]) -> None:
+        """Write on with the attention of some layers left out (pipeline.types.Ahead). Commits nothing: the rows it
+        writes lie after the cursor, where the next score() writes its own. Raises RuntimeError before prefill()."""
+        if self._prefix_rows is None:
+            raise RuntimeError("ahead() needs prefill() first")
+        stable, tokens, device = self._cache.length, self._pending, self._decoder.embed.weight.device
+        self._scored = None  # its rows are overwritten here
+        try:
+            while tokens:
+                mask = attention_mask([], self._cache.length, len(tokens))[None, None].to(device)
+                where = positions([], self._cache.length, len(tokens))[None].to(device)
+                words = self._decoder.embed(torch.tensor(tokens, device=device))[None]
+                states, tapped = self._decoder(words, where, mask, self._cache, self._taps, skip)
+                assert tapped is not None
+                self._cache.keep(range(len(tokens)))
+                token = choose(Scores(self._decoder.head(states[0, -1:]), tapped[0, -1:]))
+                tokens = [] if token is None else [token]
+        finally:
+            self._cache.rewind(stable)
 
     def commit(self, draft: Draft, verdict: Verdict) -> None:
         """Keep the accepted path of the draft just scored and append the verdict's token."""

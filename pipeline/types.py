@@ -9,7 +9,7 @@ Drafted, Cycle and Caption are plain Python, shared by page, command line, bench
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -84,17 +84,26 @@ class Scores:
     boxes: torch.Tensor | None = None
 
 
+Ahead: TypeAlias = Callable[[Collection[int], Callable[[Scores], int | None]], None]
+"""Runs the verifier word by word after what is committed, with the attention of some layers left out, and commits
+nothing: the second argument says the next token from the Scores [1, ...] of the last one; None ends."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prefix:
     """What the verifier made of the window and the question.
 
     prompt: tokens of the question; visual: rows in front of it; hidden [visual + len(prompt) - 1, taps, D]: states of
     the tapped layers at all rows but the last token of the prompt, which the first verify pass feeds.
+    cosines: of the states before and after each layer's attention, mean over these rows; ahead: lends the verifier to
+    who drafts with it. Both None where the verifier is somebody else's code.
     """
 
     prompt: list[int]
     visual: int
     hidden: torch.Tensor
+    cosines: list[float] | None = None
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True)

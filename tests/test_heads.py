@@ -12,7 +12,8 @@ from pipeline import drafters
 from pipeline.decoder import KVCache
 from pipeline.drafters.eagle import EagleHead
 from pipeline.drafters.medusa import MedusaHeads
-from pipeline.training.heads import TRAINABLE, after, calibrated_tree, padded, rank_accuracies, train_drafter
+from pipeline.training.fitting import padded
+from pipeline.training.heads import TRAINABLE, after, calibrated_tree, rank_accuracies, train_drafter
 from pipeline.training.traces import Trace
 from pipeline.training.unroll import unroll
 from pipeline.trees import attention_mask, grow, grow_ranks
@@ -96,7 +97,7 @@ def spoken(count: int = 12) -> list[Trace]:
         tokens = torch.randint(4, 60, (14,), generator=generator)
         _, hidden = decoder(decoder.embed(tokens)[None], torch.arange(14)[None], None, None, (0, 1, 1, -1))
         assert hidden is not None
-        traces.append(Trace(tokens[1:].tolist(), 5, hidden[0, :-1], torch.zeros(8, 16)))
+        traces.append(Trace(tokens[1:].tolist(), 5, hidden[0, :-1], torch.zeros(8, 16), torch.randn(7, 32).half()))
     return traces
 
 
@@ -141,7 +142,8 @@ def test_rank_accuracies_count_the_token_so_many_places_ahead() -> None:
 
 
 @pytest.mark.parametrize(("name", "lost"), [("eagle", "fc.weight"), ("eagle3", "midlayer.hidden_norm.weight"),
-                                            ("medusa", "1.1.weight"), ("eagle3", "d2t")])
+                                            ("medusa", "1.1.weight"), ("eagle3", "d2t"),
+                                            ("specvlm", "layers.0.input_layernorm.weight"), ("specvlm", "queries")])
 def test_checkpoints_lacking_something_are_refused_by_name(name: str, lost: str, tmp_path: Path) -> None:
     state = load_file(toy_heads() / name / "model.safetensors")
     state.pop(lost)
@@ -151,7 +153,7 @@ def test_checkpoints_lacking_something_are_refused_by_name(name: str, lost: str,
         drafters.create(f"{name}:{tmp_path}", toy_models())
 
 
-@pytest.mark.parametrize("name", ["eagle", "eagle3", "medusa"])
+@pytest.mark.parametrize("name", ["eagle", "eagle3", "medusa", "specvlm"])
 def test_checkpoints_of_something_else_are_refused(name: str, tmp_path: Path) -> None:
     state = load_file(toy_heads() / name / "model.safetensors")
     (tmp_path / "config.json").write_bytes((toy_heads() / name / "config.json").read_bytes())

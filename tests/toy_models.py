@@ -14,7 +14,7 @@ import torch
 
 from pipeline.adapters import BottleneckAdapter
 from pipeline.decoder import FINAL, Decoder, DecoderConfig
-from pipeline.drafters import eagle, eagle3, medusa
+from pipeline.drafters import eagle, eagle3, medusa, specvlm
 from pipeline.models import Models
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
@@ -43,9 +43,9 @@ def random_decoder(seed: int, size: int = 32, layers: int = 2, vocabulary: int |
 class ToyVLM:
     """A random decoder whose view of a window is one embedding; temperature of its words is set by `scale`."""
 
-    def __init__(self, seed: int, size: int = 32) -> None:
+    def __init__(self, seed: int, size: int = 32, layers: int = 2) -> None:
         self.name, self.hidden_size, self.tokenizer = f"toy-{seed}", size, tokenizer()
-        self.decoder = random_decoder(seed, size)
+        self.decoder = random_decoder(seed, size, layers)
         self.taps = (0, 1, 1, FINAL)
         self.parameters = sum(p.numel() for p in self.decoder.parameters())
 
@@ -74,6 +74,7 @@ def toy_heads() -> Path:
     eagle3.save_head(eagle3.Eagle3Head(config, words), folder / "eagle3")
     heads = medusa.MedusaHeads(config.hidden_size, config.vocab_size, 3)
     medusa.save_heads(heads, [(0,), (1,), (0, 0), (0, 0, 0), (1, 0), (0, 1)], folder / "medusa")
+    specvlm.save_head(specvlm.SpecVlmHead(config), folder / "specvlm")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""`parafovea train eagle`, `eagle3`, `medusa`: draft heads on the verifier's own answers.
+"""`parafovea train eagle`, `eagle3`, `medusa`, `specvlm`: draft heads on the verifier's own answers.
 
     for progress in train_drafter("eagle", verifier, traces, steps=2000, folder=Path("runs/eagle")): ...
 
@@ -8,27 +8,25 @@ EAGLE-3 (words only, through many own guesses), Medusa-1 (words).
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.decoder import Decoder
 from pipeline.drafters import eagle, eagle3, medusa
-from pipeline.training.loop import Progress, Schedule, train
+from pipeline.training.fitting import Loss, fit, noisy, padded
+from pipeline.training.loop import Progress
+from pipeline.training.specvlm import train_specvlm
 from pipeline.training.traces import Trace
 from pipeline.training.unroll import state_losses, unroll
 from streams.types import InputError
 
-BATCH, RATE = 16, 1e-3
 HIDDEN = ("fc.", "layer.", *(f"{number}.0." for number in range(medusa.HEADS)))
-NOISE = 0.1
-"""Half width of the uniform noise on the states that are read, as EAGLE's authors add at their length."""
 
 FURTHER = 0.8
 """Weight of the loss of each guess to that of the one before (EAGLE-3, Medusa)."""
@@ -36,22 +34,6 @@ FURTHER = 0.8
 HASS_GUESSES, EAGLE3_GUESSES = 3, 5
 DRAFT_WORDS = 384
 """Size of EAGLE-3's reduced vocabulary."""
-
-Loss = Callable[[list[Trace]], dict[str, Tensor]]
-
-
-def padded(traces: Sequence[Trace]) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens [B, T], states that led to them [B, T, taps, D] and whether the next token is of the answer [B, T]."""
-    length = max(len(trace.tokens) for trace in traces)
-    tokens = torch.zeros(len(traces), length, dtype=torch.long)
-    hidden = torch.zeros(len(traces), length, *traces[0].states.shape[1:])
-    drafted = torch.zeros(len(traces), length, dtype=torch.bool)
-    for row, trace in enumerate(traces):
-        count = len(trace.tokens)
-        tokens[row, :count] = torch.tensor(trace.tokens)
-        hidden[row, :count] = trace.states
-        drafted[row, trace.prompt - 1:count - 1] = True
-    return tokens, hidden, drafted
 
 
 def after(drafted: Tensor, guesses: int) -> Tensor:
@@ -67,9 +49,8 @@ def eagle_loss(head: eagle.EagleHead, verifier: Decoder, own_guesses: int) -> Lo
     def loss(traces: list[Trace]) -> dict[str, Tensor]:
         tokens, hidden, drafted = padded(traces)
         features = head.features(hidden)
-        noisy = features + (torch.rand_like(features) - 0.5) * 2 * NOISE
         total: dict[str, Tensor] = {}
-        for step, guessed in enumerate(unroll(head, verifier.embed(tokens), noisy, own_guesses)):
+        for step, guessed in enumerate(unroll(head, verifier.embed(tokens), noisy(features), own_guesses)):
             rows = after(drafted, step)
             here, true = guessed[rows], features.roll(-1, 1)[rows]
             parts = state_losses(here, true, verifier.head(here), verifier.head(true), top=own_guesses > 1)
@@ -113,7 +94,7 @@ def medusa_loss(heads: medusa.MedusaHeads) -> Loss:
     return loss
 
 
-TRAINABLE = ("eagle", "eagle:hass", "eagle3", "medusa")
+TRAINABLE = ("eagle", "eagle:hass", "eagle3", "medusa", "specvlm")
 
 
 def train_drafter(name: str, verifier: Decoder, traces: Sequence[Trace], steps: int, folder: Path,
@@ -123,6 +104,8 @@ def train_drafter(name: str, verifier: Decoder, traces: Sequence[Trace], steps: 
         return train_eagle3(verifier, traces, steps, folder)
     if name == "medusa":
         return train_medusa(verifier, traces, steps, folder)
+    if name == "specvlm":
+        return train_specvlm(verifier, traces, steps, folder)
     if name in ("eagle", "eagle:hass"):
         return train_eagle(verifier, traces, steps, folder, HASS_GUESSES if name == "eagle:hass" else 1)
     raise InputError(f"there is nothing to train for drafter {name!r}; use one of {', '.join(TRAINABLE)}")
@@ -133,7 +116,7 @@ def train_eagle(verifier: Decoder, traces: Sequence[Trace], steps: int, folder: 
     """Train a head of the verifier's width; leaves a checkpoint in the folder."""
     torch.manual_seed(0)
     head = eagle.EagleHead(replace(verifier.config, layers=1))
-    yield from _fit(head, eagle_loss(head, verifier, own_guesses), traces, steps, folder)
+    yield from fit(head, eagle_loss(head, verifier, own_guesses), traces, steps, folder, HIDDEN)
     eagle.save_head(head, folder)
 
 
@@ -144,7 +127,7 @@ def train_eagle3(verifier: Decoder, traces: Sequence[Trace], steps: int, folder:
     words = torch.tensor(sorted(token for token, _ in counts.most_common(DRAFT_WORDS)))
     head = eagle3.Eagle3Head(replace(verifier.config, layers=1), words)
     head.head.weight.data.copy_(verifier.head.weight[words])
-    yield from _fit(head, eagle3_loss(head, verifier, EAGLE3_GUESSES), traces, steps, folder)
+    yield from fit(head, eagle3_loss(head, verifier, EAGLE3_GUESSES), traces, steps, folder, HIDDEN)
     eagle3.save_head(head, folder)
 
 
@@ -157,7 +140,7 @@ def train_medusa(verifier: Decoder, traces: Sequence[Trace], steps: int, folder:
         if name.endswith(".1.weight"):
             parameter.data.copy_(verifier.head.weight)
     kept = max(1, len(traces) // 20)
-    yield from _fit(heads, medusa_loss(heads), traces[kept:], steps, folder)
+    yield from fit(heads, medusa_loss(heads), traces[kept:], steps, folder, HIDDEN)
     medusa.save_heads(heads, calibrated_tree(rank_accuracies(heads, traces[:kept]), tree_size), folder)
 
 
@@ -186,13 +169,3 @@ def calibrated_tree(accuracies: Tensor, size: int) -> list[tuple[int, ...]]:
         if len(path) < len(accuracies):
             front |= {(*path, rank): chance * float(p) for rank, p in enumerate(accuracies[len(path)])}
     return tree
-
-
-def _fit(model: nn.Module, loss: Loss, traces: Sequence[Trace], steps: int, folder: Path) -> Iterator[Progress]:
-    pool = list(traces)
-
-    def loss_of_step(step: int) -> dict[str, Tensor]:
-        return loss(random.Random(f"heads {step}").sample(pool, min(BATCH, len(pool))))
-
-    schedule = Schedule(steps, RATE, min(50, max(1, steps // 5)), 0.3, 0.01, 1.0, 0.97)
-    return train(folder.name, model, loss_of_step, schedule, folder, HIDDEN)

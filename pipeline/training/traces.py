@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -41,12 +41,14 @@ LONGEST = 160
 @dataclass(frozen=True, eq=False)
 class Trace:
     """One answer: tokens [T] of question and answer, prompt: how many of them ask, states [T, taps, D] of the
-    verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer."""
+    verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer;
+    visual float16 [V, D]: the verifier's last states of the rows before the text, None in files that have none."""
 
     tokens: list[int]
     prompt: int
     states: Tensor
     event: Tensor
+    visual: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -75,7 +77,8 @@ def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA) -> Trace:
     with torch.inference_mode():
         along = other.score(Draft.chain(answer[:-1], "given")).hidden[:, -1].clone()
     before = prefix.hidden[prefix.visual - 1:]
-    return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]), along)
+    return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]), along,
+                 prefix.hidden[:prefix.visual, -1].half().cpu())
 
 
 def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
@@ -86,7 +89,9 @@ def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
     window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=rng.uniform(0, 6))
     truth = observe(scene, 0.0, 1.0, aspect)
     kinds = ["detailed", "brief", *rng.sample(SHORT, SHORT_QUESTIONS)]
-    return [trace(rgb, event, window, qa) for kind in kinds if (qa := ask(kind, truth, rng))]
+    traces = [trace(rgb, event, window, qa) for kind in kinds if (qa := ask(kind, truth, rng))]
+    # the rows before the text cannot see the question: they are the same for all, and one tensor is written once
+    return [replace(one, visual=traces[0].visual) for one in traces]
 
 
 def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> Iterator[Progress]:
@@ -100,7 +105,8 @@ def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> I
             for number in range(first, last):
                 for one in scene_traces(FIRST_SEED + number, rgb, event):
                     part.append({"scene": number, "tokens": one.tokens, "prompt": one.prompt,
-                                 "states": one.states.half().cpu(), "event": one.event.half().cpu()})
+                                 "states": one.states.half().cpu(), "event": one.event.half().cpu(),
+                                 "visual": one.visual})
                 yield Progress("traces", number + 1, scenes, {}, 0.0)
             torch.save(part, path.with_suffix(".tmp"))
             path.with_suffix(".tmp").replace(path)
@@ -114,5 +120,5 @@ def load_traces(folder: Path) -> tuple[list[Trace], list[Trace]]:
         for plain in torch.load(path, weights_only=True):
             held_out = plain["scene"] % HELD_OUT_EVERY == 0
             parts[held_out].append(Trace(plain["tokens"], plain["prompt"], plain["states"].float(),
-                                         plain["event"].float()))
+                                         plain["event"].float(), plain.get("visual")))
     return parts
