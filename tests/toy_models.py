@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 import numpy as np
 import torch
 
-from pipeline.adapters import BottleneckAdapter
+from pipeline.adapters import LEVELS, BottleneckAdapter, new_adapter, save_adapter
 from pipeline.decoder import FINAL, Decoder, DecoderConfig
 from pipeline.drafters import eagle, eagle3, medusa
 from pipeline.models import Models
@@ -65,7 +65,7 @@ def toy_models(same: bool = False) -> Models:
 
 @lru_cache(1)
 def toy_heads() -> Path:
-    """A folder with random draft heads for the toy verifier."""
+    """A folder with random draft heads and adapters for the toy pair."""
     folder, config = Path(mkdtemp()), replace(random_decoder(1).config, layers=1)
     torch.manual_seed(4)
     for name in ("eagle", "eagle-hass"):
@@ -74,6 +74,13 @@ def toy_heads() -> Path:
     eagle3.save_head(eagle3.Eagle3Head(config, words), folder / "eagle3")
     heads = medusa.MedusaHeads(config.hidden_size, config.vocab_size, 3)
     medusa.save_heads(heads, [(0,), (1,), (0, 0), (0, 0, 0), (1, 0), (0, 1)], folder / "medusa")
+    event = random_decoder(2, 16).config
+    for level in LEVELS:
+        adapter = new_adapter(level, event, config)
+        for parameter in adapter.parameters():
+            # what starts at zero would hide what it reads
+            torch.nn.init.normal_(parameter, std=0.3)
+        save_adapter(adapter, folder / f"adapter-{level}")
     return folder
 
 

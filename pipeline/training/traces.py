@@ -41,12 +41,17 @@ LONGEST = 160
 @dataclass(frozen=True, eq=False)
 class Trace:
     """One answer: tokens [T] of question and answer, prompt: how many of them ask, states [T, taps, D] of the
-    verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer."""
+    verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer.
+
+    visual [V, D_event]: the event VLM's rows in front of the question, float16, one tensor for all of a scene's traces;
+    None in traces of a version that did not keep them.
+    """
 
     tokens: list[int]
     prompt: int
     states: Tensor
     event: Tensor
+    visual: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -65,8 +70,8 @@ def follow(session: DecoderSession, guess: Sequence[int], eos: int) -> tuple[lis
     return tokens[:count], torch.cat(states)[:count]
 
 
-def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA) -> Trace:
-    """The verifier's answer to a question about a window, with both models' states."""
+def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA, visual: Tensor | None = None) -> Trace:
+    """The verifier's answer to a question about a window, with both models' states and the event VLM's visual rows."""
     session, words = rgb.open(window, qa.question), rgb.tokenizer
     answer, states = follow(session, [*words.encode(" " + qa.answer), words.eos], words.eos)
     prefix = session.prefix
@@ -75,7 +80,7 @@ def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA) -> Trace:
     with torch.inference_mode():
         along = other.score(Draft.chain(answer[:-1], "given")).hidden[:, -1].clone()
     before = prefix.hidden[prefix.visual - 1:]
-    return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]), along)
+    return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]), along, visual)
 
 
 def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
@@ -86,7 +91,8 @@ def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
     window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=rng.uniform(0, 6))
     truth = observe(scene, 0.0, 1.0, aspect)
     kinds = ["detailed", "brief", *rng.sample(SHORT, SHORT_QUESTIONS)]
-    return [trace(rgb, event, window, qa) for kind in kinds if (qa := ask(kind, truth, rng))]
+    visual = event.see(window)[0][0].half().cpu()
+    return [trace(rgb, event, window, qa, visual) for kind in kinds if (qa := ask(kind, truth, rng))]
 
 
 def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> Iterator[Progress]:
@@ -100,7 +106,8 @@ def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> I
             for number in range(first, last):
                 for one in scene_traces(FIRST_SEED + number, rgb, event):
                     part.append({"scene": number, "tokens": one.tokens, "prompt": one.prompt,
-                                 "states": one.states.half().cpu(), "event": one.event.half().cpu()})
+                                 "states": one.states.half().cpu(), "event": one.event.half().cpu(),
+                                 "visual": one.visual})
                 yield Progress("traces", number + 1, scenes, {}, 0.0)
             torch.save(part, path.with_suffix(".tmp"))
             path.with_suffix(".tmp").replace(path)
@@ -114,5 +121,5 @@ def load_traces(folder: Path) -> tuple[list[Trace], list[Trace]]:
         for plain in torch.load(path, weights_only=True):
             held_out = plain["scene"] % HELD_OUT_EVERY == 0
             parts[held_out].append(Trace(plain["tokens"], plain["prompt"], plain["states"].float(),
-                                         plain["event"].float()))
+                                         plain["event"].float(), plain.get("visual")))
     return parts
