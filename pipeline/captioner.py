@@ -16,6 +16,7 @@ from dataclasses import replace
 from pipeline import drafters
 from pipeline.acceptance import rule_for
 from pipeline.decoding import Ending, Limits, decode
+from pipeline.drafters.adapter import AdapterDrafter
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
 from streams.types import InputError, Window
@@ -72,7 +73,9 @@ class Captioner:
         for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,
                              question, limits or Limits(), cancel):
             if isinstance(record, Ending):
-                yield replace(self._caption(tally, record, window, question, drafter, rule), damaged=damaged)
+                caption = self._caption(tally, record, window, question, drafter, rule)
+                own = guesser.level if isinstance(guesser, AdapterDrafter) else caption.cos_adapter
+                yield replace(caption, damaged=damaged, cos_adapter=own)
             else:
                 tally.add(record)
                 yield record

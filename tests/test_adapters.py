@@ -3,13 +3,11 @@
 import json
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
-import peft
 import pytest
 import torch
-from toy_models import random_decoder, tokenizer, toy_heads, toy_models, toy_window
+from toy_models import random_decoder, told, toy_heads, toy_models, toy_window
 
 from pipeline import drafters
 from pipeline.acceptance import Greedy, Sampling
@@ -22,6 +20,7 @@ from pipeline.adapters import (
     new_adapter,
     save_adapter,
 )
+from pipeline.captioner import Captioner
 from pipeline.decoding import Ending, Limits, decode
 from pipeline.drafters.adapter import AdapterDrafter
 from pipeline.drafters.none import NoneDrafter
@@ -31,13 +30,8 @@ from pipeline.training.adapters import (
     answers,
     event_states,
     guesses,
-    measure,
-    take_lora,
-    train_adapter,
-    with_lora,
 )
-from pipeline.training.traces import Trace
-from pipeline.types import Draft, Rule, Scores, Verdict
+from pipeline.types import Caption, Draft, Rule, Scores, Verdict
 from streams.types import InputError
 
 QUESTION = "What is happening?"
@@ -83,20 +77,6 @@ def watched(drafter: AdapterDrafter, rule: Rule) -> tuple[list[int], list[Round]
 
     drafter.observe = record  # type: ignore[method-assign]
     return run(drafter, rule), rounds
-
-
-@torch.inference_mode()
-def told(answer: list[int]) -> Trace:
-    """The toy pair's states along an answer."""
-    models = toy_models()
-    assert models.event is not None
-    rgb, event = models.rgb.open(toy_window(), QUESTION), models.event.open(toy_window(), QUESTION)
-    rgb.prefill()
-    event.prefill()
-    chain, prefix = Draft.chain(answer[:-1], "given"), rgb.prefix
-    states = torch.cat([prefix.hidden[prefix.visual - 1:], rgb.score(chain).hidden])
-    visual = torch.full((1, EVENT), float(toy_window().start_us % 7) / 7)
-    return Trace([*prefix.prompt, *answer], len(prefix.prompt), states, event.score(chain).hidden[:, -1], visual)
 
 
 def toy_adapter(level: str) -> Adapter:
@@ -210,29 +190,6 @@ def test_l6_changes_a_copy_of_the_event_vlm() -> None:
     assert drafter.parameters == models.event.parameters + EVENT * SIZE + SIZE
 
 
-def test_l6_merged_is_what_peft_computes() -> None:
-    event = random_decoder(2, EVENT)
-    adapter = new_adapter("L6", event.config, random_decoder(1).config)
-    assert isinstance(adapter, LoraAdapter)
-    changed = with_lora(event, adapter).eval()
-    layers = [module for module in changed.modules() if isinstance(module, peft.tuners.lora.LoraLayer)]
-    assert len(layers) == 2 * event.config.layers
-    for name, parameter in changed.named_parameters():
-        assert parameter.requires_grad == ("lora_" in name)
-        if "lora_" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
-    take_lora(adapter, changed)
-    seen = [told(run(NoneDrafter(), Greedy())[:count]) for count in (4, 9)]
-    with torch.inference_mode():
-        plain, wanted, merged = (event_states(one, seen) for one in (event, changed, adapter.merged(event)))
-    torch.testing.assert_close(merged, wanted, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(merged, plain, atol=1e-2)
-    torch.testing.assert_close(plain[1, :9], seen[1].event, atol=1e-5, rtol=1e-4)
-    wider = random_decoder(2, SIZE)
-    with pytest.raises(InputError, match="use an adapter trained for this pair"):
-        adapter.merged(wider)
-
-
 @pytest.mark.parametrize("event", [EVENT, SIZE])
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_saved_level_loads_back_equal(level: str, event: int, tmp_path: Path) -> None:
@@ -270,52 +227,8 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_adapter(tmp_path / "a")
 
 
-@lru_cache(1)
-def spoken() -> list[Trace]:
-    """The toy pair's states along answers of random words."""
-    generator = torch.Generator().manual_seed(0)
-    return [told(torch.randint(4, tokenizer().size, (9 + number % 3,), generator=generator).tolist())
-            for number in range(10)]
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_training_lowers_the_loss_and_leaves_a_drafter(level: str, tmp_path: Path) -> None:
-    models = toy_models()
-    assert models.event is not None
-    assert models.event.decoder is not None
-    assert models.rgb.decoder is not None
-    before = deepcopy(models.event.decoder.state_dict())
-    pair, parts = (models.event.decoder, models.rgb.decoder), (spoken()[2:], spoken()[:2])
-    progress = list(train_adapter(level, *pair, *parts, steps=25, folder=tmp_path / "trained"))
-    totals = [sum(p.losses.values()) for p in progress]
-    assert totals[-1] < totals[0]
-    assert all(torch.equal(models.event.decoder.state_dict()[name], value) for name, value in before.items())
-    config = json.loads((tmp_path / "trained" / "config.json").read_text())
-    untrained = measure(new_adapter(level, pair[0].config, pair[1].config), *pair, spoken()[:2])
-    assert config["held_out_cosine_mean"] > untrained["held_out_cosine_mean"]
-    assert 0 <= config["held_out_top1"] <= 1
-    drafter = drafters.create(f"adapter:{tmp_path / 'trained'}", models)
-    assert run(drafter, Greedy()) == run(NoneDrafter(), Greedy())
-
-
-def test_what_training_lacks_is_said(tmp_path: Path) -> None:
-    pair, blind = (random_decoder(2, EVENT), random_decoder(1)), [replace(t, visual=None) for t in spoken()]
-    with pytest.raises(InputError, match="no adapter 'L7'; use one of L1"):
-        next(train_adapter("L7", *pair, spoken(), spoken(), 1, tmp_path))
-    with pytest.raises(InputError, match="at least --scenes 2"):
-        next(train_adapter("L4", *pair, [], spoken(), 1, tmp_path))
-    with pytest.raises(InputError, match="collected again"):
-        next(train_adapter("L6", *pair, blind, blind, 1, tmp_path))
-
-
-def test_held_out_facts_count_every_word() -> None:
-    """An adapter that is exactly right has cosine 1, and top-1 is the share of words that the verifier would say."""
-    verifier = random_decoder(1)
-    seen = replace(told(run(NoneDrafter(), Greedy())[:8]), event=torch.zeros(8, SIZE))
-    right = replace(seen, event=seen.states[seen.prompt:, -1])
-    wrong = replace(right, event=-right.event)
-    plain = BottleneckAdapter(SIZE, SIZE, 4).eval()
-    plain.norm_out = torch.nn.Identity()  # type: ignore[assignment]
-    assert measure(plain, verifier, verifier, [right]) == {"held_out_cosine_mean": 1.0, "held_out_top1": 1.0}
-    facts = measure(plain, verifier, verifier, [right, wrong])
-    assert facts == {"held_out_cosine_mean": 0.0, "held_out_top1": 0.5}
+@pytest.mark.parametrize(("drafter", "through"), [("adapter:L4", "L4"), ("adapter:B1", "B1"), ("vlm", "L1")])
+def test_a_caption_says_what_its_cos_sim_came_through(drafter: str, through: str) -> None:
+    *_, caption = Captioner(toy_models()).ask(toy_window(), QUESTION, drafter, limits=LIMITS)
+    assert isinstance(caption, Caption)
+    assert caption.cos_adapter == through

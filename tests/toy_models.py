@@ -19,6 +19,7 @@ from pipeline.models import Models
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
 from pipeline.training.language import train_tokenizer
+from pipeline.training.traces import Trace
 from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Frame, Resolution, Window, empty_packet
 
@@ -87,6 +88,20 @@ def toy_heads() -> Path:
 def toy_window(start_us: int = 0) -> Window:
     frame = Frame(start_us + 1, 0, np.zeros((4, 4, 3), np.uint8))
     return Window(start_us, start_us + 1_000_000, empty_packet(), [frame], Resolution(4, 4))
+
+
+@torch.inference_mode()
+def told(answer: list[int], question: str = "What is happening?") -> Trace:
+    """The toy pair's states along an answer."""
+    models = toy_models()
+    assert models.event is not None
+    rgb, event = models.rgb.open(toy_window(), question), models.event.open(toy_window(), question)
+    rgb.prefill()
+    event.prefill()
+    chain, prefix = Draft.chain(answer[:-1], "given"), rgb.prefix
+    states = torch.cat([prefix.hidden[prefix.visual - 1:], rgb.score(chain).hidden])
+    visual = torch.full((1, models.event.hidden_size), float(toy_window().start_us % 7) / 7)
+    return Trace([*prefix.prompt, *answer], len(prefix.prompt), states, event.score(chain).hidden[:, -1], visual)
 
 
 class TreeDrafter:

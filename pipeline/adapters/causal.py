@@ -51,7 +51,7 @@ class CausalLayer(nn.Module):
 
 
 class CausalAdapter(Adapter):
-    """A level that looks back over the answer: y = r + alpha * (out(layer(x)) - r), alpha learnt from 0.1.
+    """A level that looks back over the answer: y = r + alpha * (out(layer(x)) - r), alpha learnt.
 
     A level says what enters the layer (x) and what is passed by it (r).
     """
@@ -61,7 +61,8 @@ class CausalAdapter(Adapter):
         self.sizes = {"inputs": inputs, "outputs": outputs, "heads": heads}
         self.layer = CausalLayer(outputs, heads)
         self.out = nn.Sequential(nn.LayerNorm(outputs), nn.Linear(outputs, outputs))
-        self.alpha = nn.Parameter(torch.tensor(0.1))
+        # the verifier's state before a word is no guess of the next, so levels that pass it by start at the layer's
+        self.alpha = nn.Parameter(torch.tensor(1.0 if "before" in self.reads else 0.1))
         nn.init.eye_(self.out[1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.out[1].bias)  # type: ignore[arg-type]
 

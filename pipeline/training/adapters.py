@@ -79,11 +79,11 @@ def event_states(decoder: Decoder, traces: Sequence[Trace]) -> Tensor:
     Raises InputError for traces without them."""
     rows, first = list[Tensor](), list[int]()
     for trace in traces:
-        if trace.visual is None:
+        if trace.event_visual is None:
             raise InputError("these traces were collected by a version that did not keep what the event VLM saw; give "
                              "another folder with --out, so that they are collected again")
-        rows.append(torch.cat([trace.visual.float(), decoder.embed(torch.tensor(trace.tokens[:-1]))]))
-        first.append(len(trace.visual) + trace.prompt - 1)
+        rows.append(torch.cat([trace.event_visual.float(), decoder.embed(torch.tensor(trace.tokens[:-1]))]))
+        first.append(len(trace.event_visual) + trace.prompt - 1)
     x = _pad(rows)
     states, _ = decoder(x, torch.arange(x.shape[1])[None])
     return _pad([state[at:len(row)] for state, at, row in zip(states, first, rows, strict=True)])

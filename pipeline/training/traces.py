@@ -43,15 +43,15 @@ class Trace:
     """One answer: tokens [T] of question and answer, prompt: how many of them ask, states [T, taps, D] of the
     verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer.
 
-    visual [V, D_event]: the event VLM's rows in front of the question, float16, one tensor for all of a scene's traces;
-    None in traces of a version that did not keep them.
+    event_visual float16 [V, D_event]: what enters the event decoder before the question, one tensor for all of a
+    scene's traces; None in files that have none.
     """
 
     tokens: list[int]
     prompt: int
     states: Tensor
     event: Tensor
-    visual: Tensor | None = None
+    event_visual: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -70,8 +70,8 @@ def follow(session: DecoderSession, guess: Sequence[int], eos: int) -> tuple[lis
     return tokens[:count], torch.cat(states)[:count]
 
 
-def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA, visual: Tensor | None = None) -> Trace:
-    """The verifier's answer to a question about a window, with both models' states and the event VLM's visual rows."""
+def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA, event_visual: Tensor | None = None) -> Trace:
+    """The verifier's answer to a question about a window, with both models' states."""
     session, words = rgb.open(window, qa.question), rgb.tokenizer
     answer, states = follow(session, [*words.encode(" " + qa.answer), words.eos], words.eos)
     prefix = session.prefix
@@ -80,7 +80,8 @@ def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA, visual: Tensor |
     with torch.inference_mode():
         along = other.score(Draft.chain(answer[:-1], "given")).hidden[:, -1].clone()
     before = prefix.hidden[prefix.visual - 1:]
-    return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]), along, visual)
+    return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]), along,
+                 event_visual)
 
 
 def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
@@ -91,8 +92,8 @@ def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
     window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=rng.uniform(0, 6))
     truth = observe(scene, 0.0, 1.0, aspect)
     kinds = ["detailed", "brief", *rng.sample(SHORT, SHORT_QUESTIONS)]
-    visual = event.see(window)[0][0].half().cpu()
-    return [trace(rgb, event, window, qa, visual) for kind in kinds if (qa := ask(kind, truth, rng))]
+    seen = event.see(window)[0][0].half().cpu()
+    return [trace(rgb, event, window, qa, seen) for kind in kinds if (qa := ask(kind, truth, rng))]
 
 
 def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> Iterator[Progress]:
@@ -107,7 +108,7 @@ def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> I
                 for one in scene_traces(FIRST_SEED + number, rgb, event):
                     part.append({"scene": number, "tokens": one.tokens, "prompt": one.prompt,
                                  "states": one.states.half().cpu(), "event": one.event.half().cpu(),
-                                 "visual": one.visual})
+                                 "event_visual": one.event_visual})
                 yield Progress("traces", number + 1, scenes, {}, 0.0)
             torch.save(part, path.with_suffix(".tmp"))
             path.with_suffix(".tmp").replace(path)
@@ -121,5 +122,5 @@ def load_traces(folder: Path) -> tuple[list[Trace], list[Trace]]:
         for plain in torch.load(path, weights_only=True):
             held_out = plain["scene"] % HELD_OUT_EVERY == 0
             parts[held_out].append(Trace(plain["tokens"], plain["prompt"], plain["states"].float(),
-                                         plain["event"].float(), plain.get("visual")))
+                                         plain["event"].float(), plain.get("event_visual")))
     return parts
