@@ -367,6 +367,7 @@ def test_all_stages_make_a_pair_that_answers(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "adapter-L1" / "config.json").read_text())
     assert -1 <= config["held_out_cosine_mean"] <= 1
     assert isinstance(load_adapter(tmp_path / "adapter-L1"), BottleneckAdapter)
+    assert (tmp_path / "adapter-L1.csv").exists()
 
 
 def test_a_packed_answer_is_the_one_that_a_session_writes() -> None:

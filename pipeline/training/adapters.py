@@ -132,7 +132,8 @@ def losses(adapter: Adapter, batch: Answers, verifier: Decoder) -> dict[str, Ten
 
 def train_adapter(level: str, event: Decoder, verifier: Decoder, traces: Sequence[Trace], held_out: Sequence[Trace],
                   steps: int, folder: Path) -> Iterator[Progress]:
-    """Train a level on traces and measure it on all held-out ones; leaves a checkpoint in the folder.
+    """Train a level on traces and measure it on all held-out ones; leaves a checkpoint in the folder, beside it what an
+    interrupted training goes on from and the learning curve.
 
     Raises InputError for a level that does not exist, without scenes for both and, for L6, without peft.
     """
@@ -192,7 +193,8 @@ def _fit(model: nn.Module, loss: Callable[[list[Trace]], dict[str, Tensor]], tra
         return loss(random.Random(f"adapter {step}").sample(pool, min(BATCH, len(pool))))
 
     schedule = Schedule(steps, RATE, min(50, max(1, steps // 5)), 0.3, 0.01, 1.0, 0.97)
-    return train(folder.name, model, loss_of_step, schedule, folder, HIDDEN)
+    # beside the folder: what it holds is copied and shipped, and the curve is drawn with those of the pair
+    return train(folder.name, model, loss_of_step, schedule, folder.parent, HIDDEN)
 
 
 @torch.inference_mode()
