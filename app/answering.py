@@ -13,6 +13,7 @@ from rich.text import Text
 from app import terminal
 from app.compose import ModelOptions, interactive, load, quiet_libraries
 from pipeline.captioner import Captioner
+from pipeline.decoding import Limits
 from pipeline.inputs import WINDOW_US
 from pipeline.types import Caption, Cycle, Rule
 from streams.sources import open_source
@@ -26,6 +27,7 @@ class AnswerOptions:
 
     drafter: str
     rule: Rule
+    limits: Limits
     as_json: bool
     models: ModelOptions
 
@@ -104,7 +106,7 @@ def _answer(captioner: Captioner, window: Window, question: str, source: Source,
 def _say(captioner: Captioner, window: Window, question: str, source: Source, options: AnswerOptions,
          line: Text) -> Caption:
     """Answer and print, as JSON lines or as one line of coloured words after what `line` already holds."""
-    for record in captioner.ask(window, question, options.drafter, options.rule):
+    for record in captioner.ask(window, question, options.drafter, options.rule, options.limits):
         if isinstance(record, Cycle):
             line.append_text(terminal.words(record))
             if options.as_json:

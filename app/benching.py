@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from app.measuring import provenance, show_progress
 from streams.types import InputError
 
 if TYPE_CHECKING:
+    from pipeline.decoding import Limits
     from pipeline.models import Models
+    from pipeline.types import Rule
 
 PLAIN = "none"
 MOST_REPLAYED, FEWEST_REPLAYED = 100, 4
@@ -26,12 +28,13 @@ MOST_REPLAYED, FEWEST_REPLAYED = 100, 4
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What `bench` and `calibrate` were told: clips, names of drafters or "all", temperature, folder for the report,
-    folder with stages of a training, JSON."""
+    """What `bench` and `calibrate` were told: clips, names of drafters or "all", how answers are written, folder for
+    the report, JSON, folder with stages of a training."""
 
     clips: int
     drafters: str
-    temperature: float
+    rule: Rule
+    limits: Limits
     out: Path | None
     as_json: bool
     checkpoints: Path | None = None
@@ -47,9 +50,10 @@ def bench(options: BenchOptions, model_options: ModelOptions) -> None:
     chosen, skipped = usable(wanted(options), models)
     replayed = min(MOST_REPLAYED, max(FEWEST_REPLAYED, options.clips))
     show_progress("clips", compare(models, chosen, list(clips(options.clips)), list(sequence(replayed)), result,
-                                   temperature=options.temperature))
-    line = {**result.to_json(), "temperature": options.temperature, "replayed": replayed, "models": models.summary,
-            "skipped": skipped, "broken": result.broken(), **provenance()}
+                                   rule=options.rule, limits=options.limits))
+    line = {**result.to_json(), "rule": asdict(options.rule), "budget": options.limits.budget,
+            "replayed": replayed, "models": models.summary, "skipped": skipped, "broken": result.broken(),
+            **provenance()}
     tables = [_timed(length, rows) for length, rows in line["by_length"].items()]
     tables += [_guessed(length, rows) for length, rows in line["by_length"].items()]
     if options.checkpoints is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -41,8 +42,8 @@ def calibrate(options: BenchOptions, model_options: ModelOptions) -> None:
     models, guesses, result = load(model_options), Guesses(), BenchTable()
     chosen, skipped = usable(wanted(options), models)
     windows = list(clips(options.clips))
-    show_progress("clips", compare(models, chosen, windows, [], result, DETAILED,
-                                   options.temperature, guesses.listen))
+    show_progress("clips", compare(models, chosen, windows, [], result, DETAILED, options.rule, options.limits,
+                                   guesses.listen))
     rows, left_out = dict[str, Any](), dict[str, str]()
     for name in chosen:
         if reason := guesses.left_out(name):
@@ -54,7 +55,8 @@ def calibrate(options: BenchOptions, model_options: ModelOptions) -> None:
         rows[name]["predicted_speedup"] = _predicted(rows[name]["predicted_tau"], live)
     if "vlm" in rows:
         rows["vlm"]["same_prefix"] = _same_prefix(models, windows, guesses.answers)
-    line = {"type": "calibration", "clips": options.clips, "temperature": options.temperature, "drafters": rows,
+    line = {"type": "calibration", "clips": options.clips, "rule": asdict(options.rule),
+            "budget": options.limits.budget, "drafters": rows,
             "left_out": left_out, "claimed": claims.ACCEPTANCE, "models": models.summary, "skipped": skipped,
             **provenance()}
     tables = [_predictors(rows)] + [_thresholds(name, row) for name, row in rows.items()] if rows else []

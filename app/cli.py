@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from app.answering import AnswerOptions
     from app.benching import BenchOptions
     from app.compose import ModelOptions
+    from pipeline.decoding import Limits
+    from pipeline.types import Rule
 
 class Commands(click.Group):
     """Turns refused input into one sentence and exit code 2, anything unforeseen into exit code 1."""
@@ -70,26 +72,42 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_models
 
 
-def answer_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of everything that answers, given to the command as `options`."""
+def rule_options(command: Callable[..., None]) -> Callable[..., None]:
+    """How answers are written; given on as one Rule and one Limits."""
     @wraps(command)
-    def with_options(drafter: str, rule: str, temperature: float, top_k: int, top_p: float, seed: int, as_json: bool,
-                     models: ModelOptions, **others: Any) -> None:
-        from app.answering import AnswerOptions
+    def with_rule(rule: str, temperature: float, top_k: int, top_p: float, seed: int, budget: int | None,
+                  **others: Any) -> None:
         from pipeline.acceptance import rule_for
+        from pipeline.decoding import Limits
 
-        chosen = rule_for(rule, temperature, seed, top_k, top_p)
-        command(**others, options=AnswerOptions(drafter, chosen, as_json, models))
+        command(rule=rule_for(rule, temperature, seed, top_k, top_p), limits=Limits(budget=budget), **others)
 
     for option in (
-            click.option("--json", "as_json", is_flag=True, help="one JSON line per cycle and per caption on stdout"),
+            click.option("--budget", type=click.IntRange(0, 64), default=None, metavar="NODES",
+                         help="guesses to draft per check; default: as many as pay, by measured cost and acceptance"),
             click.option("--seed", default=0, show_default=True, help="of sampling; same seed, same text"),
             click.option("--top-p", default=1.0, show_default=True, help="draw from the likeliest that make up this"),
             click.option("--top-k", default=0, show_default=True, help="draw from so many likeliest; 0 = from all"),
             click.option("--temperature", default=0.0, show_default=True, help="0 = greedy, otherwise seeded sampling"),
             click.option("--rule", default="", metavar="NAME[:VALUE]",
                          help="which guesses pass: greedy, sampling (both lossless; the default is by temperature), or "
-                              "typical[:EPSILON], cosine[:THRESHOLD], which are LOSSY"),
+                              "typical[:EPSILON], cosine[:THRESHOLD], which are LOSSY")):
+        with_rule = option(with_rule)
+    return with_rule
+
+
+def answer_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of everything that answers; given on as one AnswerOptions."""
+    @wraps(command)
+    def with_options(drafter: str, rule: Rule, limits: Limits, as_json: bool, models: ModelOptions,
+                     **others: Any) -> None:
+        from app.answering import AnswerOptions
+
+        command(**others, options=AnswerOptions(drafter, rule, limits, as_json, models))
+
+    with_options = rule_options(with_options)
+    for option in (
+            click.option("--json", "as_json", is_flag=True, help="one JSON line per cycle and per caption on stdout"),
             click.option("--drafter", default="vlm", show_default=True, metavar="NAME[:VARIANT]",
                          help="who guesses; README.md has the list, a wrong name prints it")):
         with_options = option(with_options)
@@ -169,7 +187,7 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
 
 
 @main.command()
-@click.argument("what", metavar="{mini|eagle|eagle:hass|eagle3|medusa|specvlm}")
+@click.argument("what", metavar="{mini|eagle|eagle:hass|eagle3|medusa|specvlm|adapter:LEVEL}")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mini"), show_default=True,
               help="folder for checkpoints, curves and what is trained; an interrupted training goes on there")
 @click.option("--smoke", is_flag=True, help="a minute-long run that only shows that everything works")
@@ -205,17 +223,17 @@ def evaluate(what: str, scenes: int, seed: int, as_json: bool, models: ModelOpti
 def bench_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of everything that measures drafters; given on as one BenchOptions."""
     @wraps(command)
-    def with_options(clips: int, drafters: str, temperature: float, out: Path | None, as_json: bool,
+    def with_options(clips: int, drafters: str, rule: Rule, limits: Limits, out: Path | None, as_json: bool,
                      models: ModelOptions, checkpoints: Path | None = None) -> None:
         from app.benching import BenchOptions
 
-        command(BenchOptions(clips, drafters, temperature, out, as_json, checkpoints), models)
+        command(BenchOptions(clips, drafters, rule, limits, out, as_json, checkpoints), models)
 
+    with_options = rule_options(with_options)
     for option in (
             click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout"),
             click.option("--out", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
                          help="write a report with a picture here"),
-            click.option("--temperature", default=0.0, show_default=True, help="0 = greedy, otherwise seeded sampling"),
             click.option("--drafters", default="all", show_default=True, metavar="NAME[:VARIANT],...",
                          help="or all: every drafter in all its variants"),
             click.option("--clips", default=20, show_default=True, help="unseen scenes to describe")):

@@ -57,13 +57,17 @@ def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int)
     stopped. Leaves folder/NAME, a checkpoint."""
     import torch
 
+    from pipeline.adapters import LEVELS
     from pipeline.models import load_models
     from pipeline.training import heads
+    from pipeline.training.adapters import train_adapter
     from pipeline.training.traces import collect_traces, load_traces
     from pipeline.vlms.mini import MiniVLM
 
-    if name not in heads.TRAINABLE:
-        raise InputError(f"there is nothing to train for {name!r}; use mini or one of {', '.join(heads.TRAINABLE)}")
+    stem, _, level = name.partition(":")
+    known = (*heads.TRAINABLE, *(f"adapter:{level}" for level in LEVELS))
+    if name not in known:
+        raise InputError(f"there is nothing to train for {name!r}; use mini or one of {', '.join(known)}")
     if scenes < 1 or steps < 1:
         raise InputError(f"--scenes {scenes} and --steps {steps} must both be at least 1")
     torch.set_num_threads(1)
@@ -75,12 +79,12 @@ def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int)
         show = _Display(bars)
         for progress in collect_traces(models.rgb, models.event, scenes, folder / "traces"):
             show(name, progress)
-        traces, _ = load_traces(folder / "traces")
+        traces, held_out = load_traces(folder / "traces")
         place = folder / name.replace(":", "-")
-        assert models.rgb.decoder is not None
-        for progress in heads.train_drafter(name, models.rgb.decoder, traces, steps, place):
+        verifier, event = models.rgb.model.decoder, models.event.model.decoder
+        for progress in (train_adapter(level, event, verifier, traces, held_out, steps, place) if stem == "adapter"
+                         else heads.train_drafter(name, verifier, traces, steps, place)):
             show(name, progress)
-    stem = name.partition(":")[0]
     terminal.people.print(f"the drafter is in {place}; use it with: --drafter {stem}:{place}")
 
 

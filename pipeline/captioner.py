@@ -17,6 +17,7 @@ from pipeline import drafters
 from pipeline.acceptance import Greedy
 from pipeline.controller import Controller, Cost
 from pipeline.decoding import Ending, Limits, decode
+from pipeline.drafters.adapter import AdapterDrafter
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
 from streams.types import InputError, Window
@@ -75,7 +76,9 @@ class Captioner:
         for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,
                              question, limits or Limits(), cancel, controller):
             if isinstance(record, Ending):
-                yield replace(self._caption(tally, record, window, question, drafter, rule), damaged=damaged)
+                caption = self._caption(tally, record, window, question, drafter, rule)
+                own = guesser.level if isinstance(guesser, AdapterDrafter) else caption.cos_adapter
+                yield replace(caption, damaged=damaged, cos_adapter=own)
             else:
                 tally.add(record)
                 yield record

@@ -16,10 +16,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pipeline import claims
-from pipeline.captioner import DEFAULT_QUESTION, Captioner
+from pipeline.captioner import DEFAULT_QUESTION, DEFAULT_RULE, Captioner
+from pipeline.decoding import Limits
 from pipeline.models import Models
 from pipeline.statistics import Ratio, covered_s, estimated_speedup, ratio_of_sums
-from pipeline.types import Caption, Cycle
+from pipeline.types import Caption, Cycle, Rule
 from streams.types import Window
 
 PLAIN = "none"
@@ -183,8 +184,8 @@ class BenchTable:
 
 
 def compare(models: Models, names: Sequence[str], windows: Sequence[Window], replayed: Sequence[Window],
-            table: BenchTable, questions: Mapping[str, str] = QUESTIONS, temperature: float = 0.0,
-            listen: Listen | None = None) -> Iterator[tuple[int, int]]:
+            table: BenchTable, questions: Mapping[str, str] = QUESTIONS, rule: Rule = DEFAULT_RULE,
+            limits: Limits | None = None, listen: Listen | None = None) -> Iterator[tuple[int, int]]:
     """Answer about every window with every drafter, forwards and backwards; yields (steps done, steps).
 
     replayed: consecutive windows of one sequence, asked REPLAYED. listen: is told every answer about `windows` of the
@@ -196,13 +197,13 @@ def compare(models: Models, names: Sequence[str], windows: Sequence[Window], rep
               for length in questions}
     warm_up, steps = Captioner(models), len(windows) + (2 * len(REPLAYED) * len(order) if replayed else 0)
     for name in order:
-        list(warm_up.ask(windows[0], DEFAULT_QUESTION, name, temperature))
+        list(warm_up.ask(windows[0], DEFAULT_QUESTION, name, rule, limits))
     for clip, window in enumerate(windows):
         for length, question in questions.items():
             plain: list[int] | None = None
             for forward, (names_in_order, captioners) in zip((True, False), passes[length], strict=True):
                 for name in names_in_order:
-                    answer = answered(captioners[name], name, window, question, temperature)
+                    answer = answered(captioners[name], name, window, question, rule, limits)
                     plain = answer.tokens if plain is None else plain
                     table.runs[length][name].add(clip, answer, plain, forward)
                     table.runs[length][name].parameters = captioners[name].drafter(name).parameters
@@ -211,12 +212,12 @@ def compare(models: Models, names: Sequence[str], windows: Sequence[Window], rep
         table.clips = clip + 1
         yield clip + 1, steps
     if replayed:
-        for done in _replay(models, order, replayed, table, temperature):
+        for done in _replay(models, order, replayed, table, rule, limits):
             yield len(windows) + done, steps
 
 
 def _replay(models: Models, order: list[str], windows: Sequence[Window], table: BenchTable,
-            temperature: float) -> Iterator[int]:
+            rule: Rule, limits: Limits | None) -> Iterator[int]:
     """One conversation per drafter and pass: the window before has just been read, as it is in use."""
     done = 0
     for length, question in REPLAYED.items():
@@ -226,18 +227,19 @@ def _replay(models: Models, order: list[str], windows: Sequence[Window], table: 
                 captioner, runs = Captioner(models), table.runs[length][name]
                 runs.parameters = captioner.drafter(name).parameters
                 for clip, window in enumerate(windows):
-                    answer = answered(captioner, name, window, question, temperature)
+                    answer = answered(captioner, name, window, question, rule, limits)
                     runs.add(clip, answer, plain.setdefault(clip, answer.tokens), forward)
                 done += 1
                 yield done
 
 
-def answered(captioner: Captioner, name: str, window: Window, question: str, temperature: float = 0.0) -> Answer:
+def answered(captioner: Captioner, name: str, window: Window, question: str, rule: Rule = DEFAULT_RULE,
+             limits: Limits | None = None) -> Answer:
     """One answer about a window that no model has read yet."""
     # a list of its own: models keep what they read of a window, and whoever asks second would read for nothing
     unread = replace(window, frames=list(window.frames))
     cycles = []
-    for record in captioner.ask(unread, question, name, temperature):
+    for record in captioner.ask(unread, question, name, rule, limits):
         if isinstance(record, Cycle):
             cycles.append(record)
         elif isinstance(record, Caption):

@@ -83,4 +83,10 @@ def _adapter_beside(spec: str, device: torch.device) -> BottleneckAdapter | None
     """The adapter in a pair's folder, when there is one."""
     folder = spec.partition(":")[2]
     directory = (Path(folder) if folder else WEIGHTS) / "adapter-L1"
-    return load_adapter(directory, device) if (directory / "model.safetensors").exists() else None
+    if not (directory / "model.safetensors").exists():
+        return None
+    adapter = load_adapter(directory, device)
+    if not isinstance(adapter, BottleneckAdapter):
+        raise InputError(f"{directory} holds adapter {adapter.name}, and cos_sim is measured through L1; train it "
+                         "again with: parafovea train adapter:L1")
+    return adapter

@@ -12,6 +12,8 @@ from toy_models import toy_models, toy_window
 from app import benching, calibrating
 from app.cli import main
 from pipeline import captioner, clips, decoding, drafters
+from pipeline.acceptance import rule_for
+from pipeline.decoding import Limits
 from pipeline.drafters import eagle
 from pipeline.measure import PLAIN, REPLAYED, Answer, BenchTable, Runs, compare
 from pipeline.models import Models
@@ -31,7 +33,8 @@ def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(names: list[str], temperature: float = 0.0, replayed: list[Window] | None = None) -> BenchTable:
     table = BenchTable()
-    for _ in compare(toy_models(same=True), names, WINDOWS, replayed or [], table, QUESTION, temperature):
+    rule, limits = rule_for("", temperature), Limits(max_new_tokens=21, budget=6)
+    for _ in compare(toy_models(same=True), names, WINDOWS, replayed or [], table, QUESTION, rule, limits):
         pass
     return table
 

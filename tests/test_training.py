@@ -11,12 +11,11 @@ import torch
 from toy_models import tokenizer
 from transformers import LlamaForCausalLM
 
-from pipeline.adapters import BottleneckAdapter, load_adapter, save_adapter
+from pipeline.adapters import BottleneckAdapter, load_adapter
 from pipeline.inputs import CAMERA_WAY_X
 from pipeline.mini import SCENE_AT, MiniModel, load_mini, save_mini, visual_tokens
 from pipeline.text import Tokenizer
 from pipeline.training import eye, mini, strange
-from pipeline.training.alignment import read_along, train_adapter, write
 from pipeline.training.curves import draw_curves, falls, read_curve
 from pipeline.training.data import batch, make, mirrored, shot_of, truth_of
 from pipeline.training.distillation import distil
@@ -32,6 +31,7 @@ from pipeline.training.language import (
 )
 from pipeline.training.loop import Schedule, train
 from pipeline.training.mini import decoder_config, export, grow, new_side, train_side
+from pipeline.training.pair import fit_adapter
 from pipeline.training.questions import QA, ask
 from pipeline.training.slots import match, memories, oracle_slots, twinned
 from pipeline.training.vision import VOCABULARIES, losses, targets
@@ -56,7 +56,7 @@ from streams.scenes.world import CLASSES, Observation
 from streams.types import InputError, Resolution
 
 TINY = mini.Sizes(rgb_eye=2, event_eye=2, oracle=2, real=2, deep=2, event_oracle=2, event_real=2, distilled=4,
-                  cached=32, strange=2, adapter_scenes=2, drawings=False)
+                  cached=32, strange=2, adapter_scenes=2, adapter=4, drawings=False)
 
 
 def truth_at(seed: int) -> Observation:
@@ -361,16 +361,13 @@ def test_all_stages_make_a_pair_that_answers(tmp_path: Path) -> None:
     stages += [p.stage for p in distil(TINY.distilled, tmp_path, words, {})]
     export("event", tmp_path, words)
     assert not torch.equal(load("event", tmp_path).model.decoder.head.weight, before)
-    stages += [p.stage for p in train_adapter(TINY.adapter_scenes, tmp_path)]
+    stages += [p.stage for p in fit_adapter(TINY, tmp_path)]
     assert {"rgb-eye", "rgb-slots", "rgb-oracle", "rgb-real", "rgb-deep", "event-eye", "event-real",
-            "event-distilled", "adapter-L1"} <= set(stages)
-    rgb, event = load("rgb", tmp_path), load("event", tmp_path)
-    window = render_window(random_scene(1), Resolution(173, 130))
-    tokens, states = write(rgb.open(window, "What is happening?"), rgb.tokenizer.eos, longest=5)
-    assert states.shape == (len(tokens), rgb.hidden_size)
-    assert read_along(event.open(window, "What is happening?"), tokens).shape == (len(tokens), event.hidden_size)
+            "event-distilled", "traces", "adapter-L1"} <= set(stages)
     config = json.loads((tmp_path / "adapter-L1" / "config.json").read_text())
     assert -1 <= config["held_out_cosine_mean"] <= 1
+    assert isinstance(load_adapter(tmp_path / "adapter-L1"), BottleneckAdapter)
+    assert (tmp_path / "adapter-L1.csv").exists()
 
 
 def test_a_packed_answer_is_the_one_that_a_session_writes() -> None:
@@ -419,18 +416,6 @@ def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
     (tmp_path / "x" / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"lacks 9 tensors|lacks \d+ tensors, first model\.layers\.2"):
         load_mini(tmp_path / "x")
-
-
-def test_adapter_round_trip(tmp_path: Path) -> None:
-    adapter = BottleneckAdapter(16, 32, 8).eval()
-    torch.nn.init.normal_(adapter.up.weight)
-    save_adapter(adapter, tmp_path / "a", held_out_cosine_mean=0.5)
-    x = torch.randn(5, 16)
-    assert torch.equal(load_adapter(tmp_path / "a")(x), adapter(x))
-    config = json.loads((tmp_path / "a" / "config.json").read_text())
-    (tmp_path / "a" / "config.json").write_text(json.dumps(config | {"variant": "L9"}))
-    with pytest.raises(ValueError, match="adapter L9"):
-        load_adapter(tmp_path / "a")
 
 
 def test_oracle_slots_fill_from_the_top() -> None:

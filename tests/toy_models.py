@@ -12,13 +12,14 @@ from tempfile import mkdtemp
 import numpy as np
 import torch
 
-from pipeline.adapters import BottleneckAdapter
+from pipeline.adapters import LEVELS, BottleneckAdapter, new_adapter, save_adapter
 from pipeline.decoder import FINAL, Decoder, DecoderConfig
 from pipeline.drafters import eagle, eagle3, medusa, specvlm
 from pipeline.models import Models
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
 from pipeline.training.language import train_tokenizer
+from pipeline.training.traces import Trace
 from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Frame, Resolution, Window, empty_packet
 
@@ -65,7 +66,7 @@ def toy_models(same: bool = False) -> Models:
 
 @lru_cache(1)
 def toy_heads() -> Path:
-    """A folder with random draft heads for the toy verifier."""
+    """A folder with random draft heads and adapters for the toy pair."""
     folder, config = Path(mkdtemp()), replace(random_decoder(1).config, layers=1)
     torch.manual_seed(4)
     for name in ("eagle", "eagle-hass"):
@@ -75,12 +76,33 @@ def toy_heads() -> Path:
     heads = medusa.MedusaHeads(config.hidden_size, config.vocab_size, 3)
     medusa.save_heads(heads, [(0,), (1,), (0, 0), (0, 0, 0), (1, 0), (0, 1)], folder / "medusa")
     specvlm.save_head(specvlm.SpecVlmHead(config), folder / "specvlm")
+    event = random_decoder(2, 16).config
+    for level in LEVELS:
+        adapter = new_adapter(level, event, config)
+        for parameter in adapter.parameters():
+            # what starts at zero would hide what it reads
+            torch.nn.init.normal_(parameter, std=0.3)
+        save_adapter(adapter, folder / f"adapter-{level}")
     return folder
 
 
 def toy_window(start_us: int = 0) -> Window:
     frame = Frame(start_us + 1, 0, np.zeros((4, 4, 3), np.uint8))
     return Window(start_us, start_us + 1_000_000, empty_packet(), [frame], Resolution(4, 4))
+
+
+@torch.inference_mode()
+def told(answer: list[int], question: str = "What is happening?") -> Trace:
+    """The toy pair's states along an answer."""
+    models = toy_models()
+    assert models.event is not None
+    rgb, event = models.rgb.open(toy_window(), question), models.event.open(toy_window(), question)
+    rgb.prefill()
+    event.prefill()
+    chain, prefix = Draft.chain(answer[:-1], "given"), rgb.prefix
+    states = torch.cat([prefix.hidden[prefix.visual - 1:], rgb.score(chain).hidden])
+    visual = torch.full((1, models.event.hidden_size), float(toy_window().start_us % 7) / 7)
+    return Trace([*prefix.prompt, *answer], len(prefix.prompt), states, event.score(chain).hidden[:, -1], visual)
 
 
 class TreeDrafter:

@@ -112,8 +112,10 @@ class SkipDrafter:
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
         """Steer the confidence by what was accepted."""
-        if draft.probs:
-            self.confidence.learn(len(verdict.path), draft.probs)
+        own = [node for node, origin in enumerate(draft.origin) if self.name in origin.split("+")]
+        confidences = [float(draft.probs[node] or 0.0) for node in own] if draft.probs is not None else []
+        if confidences:
+            self.confidence.learn(sum(node in own for node in verdict.path), confidences)
         self._known += len(verdict.path) + 1
 
     def finish(self, tokens: list[int]) -> None:

@@ -4,7 +4,7 @@
 
 Recipe: the eye alone on fresh scenes; a shallow decoder on slots as a perfect eye would give them, then on the
 eye's own; the RGB side is then grown to its full depth by identity layers. What needs both sides comes after:
-pipeline.training.distillation and pipeline.training.alignment.
+pipeline.training.distillation and pipeline.training.adapters.
 """
 
 from __future__ import annotations
@@ -62,13 +62,14 @@ class Sizes:
     cached: int
     strange: int
     adapter_scenes: int
+    adapter: int
     drawings: bool = True
 
 
 FULL = Sizes(rgb_eye=8000, event_eye=8000, oracle=3000, real=800, deep=800, event_oracle=3500, event_real=2500,
-             distilled=500, cached=6000, strange=400, adapter_scenes=220)
+             distilled=500, cached=6000, strange=400, adapter_scenes=220, adapter=1500)
 SMOKE = Sizes(rgb_eye=12, event_eye=12, oracle=25, real=10, deep=6, event_oracle=20, event_real=10, distilled=6,
-              cached=32, strange=8, adapter_scenes=8, drawings=False)
+              cached=32, strange=8, adapter_scenes=8, adapter=30, drawings=False)
 
 
 def decoder_config(modality: str, vocabulary: int, layers: int) -> DecoderConfig:

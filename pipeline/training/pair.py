@@ -11,11 +11,13 @@ from pathlib import Path
 
 import torch
 
-from pipeline.training.alignment import train_adapter
+from pipeline.training.adapters import train_adapter
 from pipeline.training.distillation import distil
 from pipeline.training.eye import CPU
 from pipeline.training.loop import Progress
 from pipeline.training.mini import Sizes, drawings, ensure_tokenizer, export
+from pipeline.training.traces import collect_traces, load_traces
+from pipeline.vlms.mini import load
 
 UNDISTILLED = "undistilled"
 """Folder beside the pair for the event side as it was before, to measure what distillation changed."""
@@ -28,4 +30,13 @@ def finish_pair(sizes: Sizes, folder: Path, device: torch.device = CPU) -> Itera
     shutil.copytree(folder / "mini-event", folder / UNDISTILLED / "mini-event", dirs_exist_ok=True)
     yield from distil(sizes.distilled, folder, tokenizer, icons, device)
     export("event", folder, tokenizer)
-    yield from train_adapter(sizes.adapter_scenes, folder, device)
+    yield from fit_adapter(sizes, folder, device)
+
+
+def fit_adapter(sizes: Sizes, folder: Path, device: torch.device = CPU) -> Iterator[Progress]:
+    """Let the pair speak about scenes and fit L1, which cos_sim is measured through; leaves folder/adapter-L1."""
+    rgb, event = load("rgb", folder, device), load("event", folder, device)
+    yield from collect_traces(rgb, event, sizes.adapter_scenes, folder / "traces")
+    traces, held_out = load_traces(folder / "traces")
+    decoders = event.model.decoder.to(CPU), rgb.model.decoder.to(CPU)
+    yield from train_adapter("L1", *decoders, traces, held_out, sizes.adapter, folder / "adapter-L1")

@@ -41,14 +41,19 @@ LONGEST = 160
 @dataclass(frozen=True, eq=False)
 class Trace:
     """One answer: tokens [T] of question and answer, prompt: how many of them ask, states [T, taps, D] of the
-    verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer;
-    visual float16 [V, D]: the verifier's last states of the rows before the text, None in files that have none."""
+    verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer.
+
+    visual float16 [V, D]: the verifier's last states of the rows before the text; event_visual float16 [V, D_event]:
+    what enters the event decoder before the question. One tensor each for all of a scene's traces, None in files that
+    have none.
+    """
 
     tokens: list[int]
     prompt: int
     states: Tensor
     event: Tensor
     visual: Tensor | None = None
+    event_visual: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -67,7 +72,7 @@ def follow(session: DecoderSession, guess: Sequence[int], eos: int) -> tuple[lis
     return tokens[:count], torch.cat(states)[:count]
 
 
-def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA) -> Trace:
+def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA, event_visual: Tensor | None = None) -> Trace:
     """The verifier's answer to a question about a window, with both models' states."""
     session, words = rgb.open(window, qa.question), rgb.tokenizer
     answer, states = follow(session, [*words.encode(" " + qa.answer), words.eos], words.eos)
@@ -78,7 +83,7 @@ def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA) -> Trace:
         along = other.score(Draft.chain(answer[:-1], "given")).hidden[:, -1].clone()
     before = prefix.hidden[prefix.visual - 1:]
     return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]), along,
-                 prefix.hidden[:prefix.visual, -1].half().cpu())
+                 prefix.hidden[:prefix.visual, -1].half().cpu(), event_visual)
 
 
 def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
@@ -89,7 +94,8 @@ def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
     window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=rng.uniform(0, 6))
     truth = observe(scene, 0.0, 1.0, aspect)
     kinds = ["detailed", "brief", *rng.sample(SHORT, SHORT_QUESTIONS)]
-    traces = [trace(rgb, event, window, qa) for kind in kinds if (qa := ask(kind, truth, rng))]
+    seen = event.see(window)[0][0].half().cpu()
+    traces = [trace(rgb, event, window, qa, seen) for kind in kinds if (qa := ask(kind, truth, rng))]
     # the rows before the text cannot see the question: they are the same for all, and one tensor is written once
     return [replace(one, visual=traces[0].visual) for one in traces]
 
@@ -106,7 +112,7 @@ def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> I
                 for one in scene_traces(FIRST_SEED + number, rgb, event):
                     part.append({"scene": number, "tokens": one.tokens, "prompt": one.prompt,
                                  "states": one.states.half().cpu(), "event": one.event.half().cpu(),
-                                 "visual": one.visual})
+                                 "visual": one.visual, "event_visual": one.event_visual})
                 yield Progress("traces", number + 1, scenes, {}, 0.0)
             torch.save(part, path.with_suffix(".tmp"))
             path.with_suffix(".tmp").replace(path)
@@ -120,5 +126,5 @@ def load_traces(folder: Path) -> tuple[list[Trace], list[Trace]]:
         for plain in torch.load(path, weights_only=True):
             held_out = plain["scene"] % HELD_OUT_EVERY == 0
             parts[held_out].append(Trace(plain["tokens"], plain["prompt"], plain["states"].float(),
-                                         plain["event"].float(), plain.get("visual")))
+                                         plain["event"].float(), plain.get("visual"), plain.get("event_visual")))
     return parts

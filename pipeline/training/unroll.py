@@ -36,14 +36,14 @@ def unroll(head: DraftHead, words: Tensor, features: Tensor, steps: int, through
         keys.append(key)
         values.append(value)
         allowed = [back >= step if j == 0 else back == step - j for j in range(step + 1)]
-        x = layer.after(past, _attend(query, keys, values, allowed))
+        x = layer.after(past, attend(query, keys, values, allowed))
         yield x
         # what was guessed after a token takes the place of the feature that led to the next
         features = torch.cat([features[:, :1], x[:, :-1]], 1)
         features = features if through else features.detach()
 
 
-def _attend(query: Tensor, keys: list[Tensor], values: list[Tensor], allowed: list[Tensor]) -> Tensor:
+def attend(query: Tensor, keys: list[Tensor], values: list[Tensor], allowed: list[Tensor]) -> Tensor:
     """Attention over several versions of the same columns, one allowed per row and column."""
     groups = query.shape[1] // keys[0].shape[1]
     scores = torch.full((), float("-inf"), device=query.device)

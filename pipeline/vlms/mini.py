@@ -55,7 +55,9 @@ class MiniVLM:
         if len(tokens_of_prompt) > MAX_PROMPT:
             raise InputError(f"the question has {len(tokens_of_prompt)} tokens, at most {MAX_PROMPT} are allowed; "
                              "shorten it")
-        decoder, seen = self.model.decoder, list[Tensor]()
+        # not the model's: a drafter may have changed the words of this VLM and left its eye as it is
+        decoder, seen = self.decoder, list[Tensor]()
+        assert decoder is not None
 
         def read_prefix() -> Tensor:
             tokens, slots = self.see(window)
