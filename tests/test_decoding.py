@@ -13,7 +13,6 @@ from pipeline.captioner import Captioner
 from pipeline.decoding import Ending, Limits, decode
 from pipeline.drafters.mix import MixDrafter
 from pipeline.drafters.none import NoneDrafter
-from pipeline.drafters.specvlm import OPERATORS
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Draft, Drafted, Drafter, Rule, Scores, Verdict
 from streams.types import InputError
@@ -36,9 +35,7 @@ def plain(rule: Rule, limits: Limits = LIMITS) -> list[int]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
-@pytest.mark.parametrize("name", [*drafters.names(), "eagle:static", "eagle:chain", "eagle:hass", "eagle3:static",
-                                  "medusa:chain", "skip:0", "mix:recall+medusa+vlm+eagle3",
-                                  *(f"specvlm:{operator}" for operator in OPERATORS)])
+@pytest.mark.parametrize("name", [*drafters.every(), "skip:0", "mix:recall+medusa+vlm:tree+eagle3"])
 @pytest.mark.parametrize("budget", [1, 5])
 def test_every_drafter_writes_the_plain_text(name: str, rule: Rule, budget: int) -> None:
     models = toy_models()

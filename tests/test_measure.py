@@ -1,6 +1,7 @@
 """Bench and calibrate: what is counted, what is written, and that a rule that is not lossless is found out."""
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from toy_models import toy_models, toy_window
 
 from app import benching, calibrating
 from app.cli import main
-from pipeline import captioner, clips, decoding, drafters
+from pipeline import clips, decoding, drafters
 from pipeline.acceptance import rule_for
 from pipeline.decoding import Limits
 from pipeline.drafters import eagle
@@ -28,7 +29,7 @@ QUESTION = {"detailed": "Describe the scene in detail."}
 @pytest.fixture(autouse=True)
 def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random toy models never end by themselves."""
-    monkeypatch.setattr(captioner, "Limits", lambda: decoding.Limits(max_new_tokens=21))
+    monkeypatch.setattr(decoding, "Limits", partial(Limits, 21))
 
 
 def measured(names: list[str], temperature: float = 0.0, replayed: list[Window] | None = None) -> BenchTable:
@@ -110,7 +111,7 @@ def test_the_sequence_goes_on_after_the_story(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_all_means_every_drafter_in_every_variant(tmp_path: Path) -> None:
-    names = benching.wanted(benching.BenchOptions(1, "all", 0, None, False))
+    names = benching.wanted(benching.BenchOptions(1, "all", rule_for(), Limits(), None, False))
     assert set(drafters.names()) <= set(names)
     assert {"eagle:chain", "eagle:hass", "medusa:chain"} <= set(names)
     assert len(names) == len(set(names))

@@ -102,7 +102,8 @@ def told(answer: list[int], question: str = "What is happening?") -> Trace:
     chain, prefix = Draft.chain(answer[:-1], "given"), rgb.prefix
     states = torch.cat([prefix.hidden[prefix.visual - 1:], rgb.score(chain).hidden])
     visual = torch.full((1, models.event.hidden_size), float(toy_window().start_us % 7) / 7)
-    return Trace([*prefix.prompt, *answer], len(prefix.prompt), states, event.score(chain).hidden[:, -1], visual)
+    return Trace([*prefix.prompt, *answer], len(prefix.prompt), states, event.score(chain).hidden[:, -1],
+                 event_visual=visual)
 
 
 class TreeDrafter:

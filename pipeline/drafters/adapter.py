@@ -21,6 +21,8 @@ from pipeline.models import Models
 from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Session, Verdict
 from streams.types import InputError, Window
 
+VARIANTS = tuple(level for level in LEVELS if level != "L1")
+
 
 def create(models: Models, variant: str | None) -> AdapterDrafter:
     """Make it. Raises InputError where no adapter was trained for the pair, for a level that does not exist and where

@@ -27,7 +27,7 @@ from pipeline.models import Models
 from pipeline.types import Prefix
 from streams.types import InputError
 
-OPERATORS = ("none", "prune", "pool", "convolve", "resample")
+VARIANTS = OPERATORS = ("none", "prune", "pool", "convolve", "resample")
 
 FEWER, STRIDE, QUERIES = 20, 3, 2
 """Rows that pruning and pooling make one of, rows that the convolution makes one of, and rows of the resampler."""

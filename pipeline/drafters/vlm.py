@@ -1,4 +1,6 @@
-"""The event VLM guesses a chain of words from the events of the same window (Leviathan et al. 2023, across modalities).
+"""The event VLM guesses words from the events of the same window (Leviathan et al. 2023, across modalities).
+
+    drafter = create(models, None)        # a chain; "tree": the likeliest words at every place
 
 It reads its own input while the verifier still reads frames. Its hidden states are mapped to the verifier's by
 the L1 adapter, so that every guess has a cos_sim.
@@ -10,28 +12,32 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.drafters import refuse_variant
 from pipeline.models import Models
+from pipeline.trees import grow
 from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
+VARIANTS = ("tree",)
+WIDTH, DEPTH = 2, 8
+"""Children and expanded nodes per level of the tree, and its levels: a deep one, because chains are long here."""
+
 
 def create(models: Models, variant: str | None) -> VlmDrafter:
-    """Make it. Raises InputError when no event VLM is loaded."""
-    refuse_variant("vlm", variant)
+    """Make it. Raises InputError when no event VLM is loaded and for a variant that does not exist."""
+    if variant not in (None, *VARIANTS):
+        raise InputError(f"drafter 'vlm' has no variant {variant!r}; use vlm or vlm:tree")
     if models.event is None:
         raise InputError("drafter 'vlm' needs an event VLM, and none is loaded; use --drafter recall or none")
-    return VlmDrafter(models)
+    return VlmDrafter(f"vlm:{variant}" if variant else "vlm", models, branching=variant == "tree")
 
 
 class VlmDrafter:
-    """Decodes the event VLM one token at a time; its session is rewound to what the verifier confirmed."""
+    """Decodes the event VLM one token, or one level of a tree, at a time; its session is rewound to what the verifier
+    confirmed."""
 
-    name = "vlm"
-
-    def __init__(self, models: Models) -> None:
+    def __init__(self, name: str, models: Models, branching: bool) -> None:
         assert models.event is not None
-        self._models = models
+        self.name, self._models, self._branching = name, models, branching
         self._known = 0
         self.parameters = models.event.parameters
 
@@ -44,10 +50,11 @@ class VlmDrafter:
 
     @torch.inference_mode()
     def propose(self, budget: int) -> Draft:
-        """A chain of up to `budget` tokens, chosen by the verifier's own rule; ends after <eos>."""
-        tokens: list[int] = []
-        probs: list[float] = []
-        states: list[torch.Tensor] = []
+        """At most `budget` tokens, ranked by the verifier's own rule; nothing follows <eos>."""
+        return self._tree(budget) if self._branching else self._chain(budget)
+
+    def _chain(self, budget: int) -> Draft:
+        tokens, probs, states = list[int](), list[float](), list[torch.Tensor]()
         nothing = Draft.none()
         while len(tokens) < budget:
             scores = self._session.score(nothing)
@@ -58,10 +65,34 @@ class VlmDrafter:
             states.append(scores.hidden[0, -1])
             if token == self._models.tokenizer.eos:
                 break
-        hidden = None
-        if self._models.adapter is not None and states:
-            hidden = self._models.adapter(torch.stack(states))
-        return Draft.chain(tokens, self.name, probs, hidden)
+        return Draft.chain(tokens, self.name, probs, self._aligned(states))
+
+    def _tree(self, budget: int) -> Draft:
+        scores = self._session.score(Draft.none())
+        states = {-1: scores.hidden[0, -1]}
+
+        def expand(tokens: list[int], parents: list[int], nodes: list[int]) -> torch.Tensor:
+            # nothing is committed: every level reads the small tree again
+            whole = Draft(tokens, parents, [self.name] * len(tokens))
+            scores, depths = self._session.score(whole), whole.depths()
+            states.update((node, scores.hidden[node + 1, -1]) for node in nodes)
+            rows = torch.tensor(nodes, device=scores.logits.device) + 1
+            return self._ranked(scores.logits[rows], [self._known + depths[node] for node in nodes])
+
+        grown = grow(self._ranked(scores.logits, [self._known])[0], expand, budget, WIDTH, DEPTH,
+                     self._models.tokenizer.eos)
+        led = [states[grown.numbers[parent] if parent >= 0 else -1] for parent in grown.parents]
+        probs = torch.tensor(grown.scores).exp().tolist()
+        return Draft(grown.tokens, grown.parents, [self.name] * len(grown.tokens), probs, self._aligned(led))
+
+    def _ranked(self, logits: torch.Tensor, indices: list[int]) -> torch.Tensor:
+        return self._rule.preferences(logits, indices).log_softmax(-1)
+
+    def _aligned(self, states: list[torch.Tensor]) -> torch.Tensor | None:
+        if self._models.adapter is None or not states:
+            return None
+        aligned: torch.Tensor = self._models.adapter(torch.stack(states))
+        return aligned
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
         """Go back to the last guess that was confirmed and take over the rest, the verifier's token last."""
