@@ -17,7 +17,6 @@ from pipeline import drafters
 from pipeline.acceptance import Greedy
 from pipeline.controller import Controller, Cost
 from pipeline.decoding import Ending, Limits, decode
-from pipeline.drafters.adapter import AdapterDrafter
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
 from streams.types import InputError, Window
@@ -76,22 +75,19 @@ class Captioner:
         for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,
                              question, limits or Limits(), cancel, controller):
             if isinstance(record, Ending):
-                caption = self._caption(tally, record, window, question, drafter, rule)
-                own = guesser.level if isinstance(guesser, AdapterDrafter) else caption.cos_adapter
-                yield replace(caption, damaged=damaged, cos_adapter=own)
+                yield replace(_caption(tally, record, window, question, guesser, rule), damaged=damaged)
             else:
                 tally.add(record)
                 yield record
 
-    def _caption(self, tally: _Tally, ending: Ending, window: Window, question: str, drafter: str,
-                 rule: Rule) -> Caption:
-        adapter = self.models.adapter
-        return Caption(
-            window.start_us, window.end_us, question, tally.text, drafter, rule.name, rule.lossless, tally.cycles,
-            len(ending.tokens), tally.drafted, tally.accepted,
-            tally.accepted / tally.depth if tally.depth else None, tally.first_draft_s, tally.first_token_s or 0.0,
-            tally.total_s, adapter.name if adapter is not None and tally.has_cosine else None, window.frames_origin,
-            window.events_origin, window.n_dropped, stopped=ending.stopped)
+
+def _caption(tally: _Tally, ending: Ending, window: Window, question: str, drafter: Drafter, rule: Rule) -> Caption:
+    return Caption(
+        window.start_us, window.end_us, question, tally.text, drafter.name, rule.name, rule.lossless, tally.cycles,
+        len(ending.tokens), tally.drafted, tally.accepted, tally.accepted / tally.depth if tally.depth else None,
+        tally.first_draft_s, tally.first_token_s or 0.0, tally.total_s,
+        drafter.compared if tally.has_cosine else None, window.frames_origin, window.events_origin, window.n_dropped,
+        stopped=ending.stopped)
 
 
 class _Tally:

@@ -81,6 +81,7 @@ class HeadDrafter:
     def __init__(self, name: str, verifier: Decoder, head: DraftHead, eos: int, shape: str = "dynamic") -> None:
         self.name, self._verifier, self._head, self._eos, self._shape = name, verifier, head, eos, shape
         self.parameters = sum(p.numel() for p in head.parameters())
+        self.compared = "own" if head.aligned else None
 
     @torch.inference_mode()
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:

@@ -300,11 +300,13 @@ class Drafter(Protocol):
     """Guesses what the verifier will say next.
 
     start() begins an answer, propose() returns at most `budget` nodes, observe() reports what became of them.
-    parameters: number of weights that the guessing costs.
+    parameters: number of weights that the guessing costs. compared: what its states reach the verifier's space through,
+    where cos_sim is measured: the level of an adapter, "own" where they are there by themselves, None without states.
     """
 
     name: str
     parameters: int
+    compared: str | None
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Begin an answer. prefix() waits until the verifier has read; who can guess without it does not call it."""

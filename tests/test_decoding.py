@@ -412,6 +412,7 @@ class Says:
     """Proposes the same draft again and again."""
 
     parameters = 1
+    compared = None
 
     def __init__(self, name: str, draft: Draft) -> None:
         self.name, self._draft = name, draft

@@ -111,6 +111,7 @@ class TreeDrafter:
 
     name = "tree"
     parameters = 0
+    compared = None
 
     def __init__(self, truth: list[int], right: float, seed: int, wide: bool = True) -> None:
         self._truth, self._right, self._wide = truth, right, wide

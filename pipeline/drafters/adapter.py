@@ -63,12 +63,11 @@ class AdapterDrafter:
     """A chain of words; the event VLM, where there is one, reads every word that is guessed.
 
     Verified words are read by the adapter once, with the verifier's true states, whatever was guessed meanwhile.
-    level: name of the adapter that its states, and so cos_sim, come through.
     """
 
     def __init__(self, name: str, models: Models, adapter: Adapter, event: VLM | None) -> None:
         self.name, self._tokenizer, self._adapter, self._event = name, models.tokenizer, adapter, event
-        self.level = adapter.name
+        self.compared = adapter.name
         assert models.rgb.decoder is not None
         self._verifier = models.rgb.decoder
         # what L6 changed is inside the event VLM, whose weights are counted

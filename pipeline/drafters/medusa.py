@@ -87,6 +87,8 @@ def save_heads(heads: MedusaHeads, tree: Sequence[tuple[int, ...]], folder: Path
 class MedusaDrafter:
     """Draws a tree of fixed shape from one look of all heads."""
 
+    compared: str | None = None
+
     def __init__(self, name: str, heads: MedusaHeads, tree: Sequence[tuple[int, ...]], eos: int) -> None:
         self.name, self._heads, self._tree, self._eos = name, heads, tree, eos
         self.parameters = sum(p.numel() for p in heads.parameters())

@@ -54,6 +54,7 @@ class MixDrafter:
     def __init__(self, name: str, members: Sequence[Drafter]) -> None:
         self.name, self._members, self._chances = name, members, Chances()
         self.parameters = sum(member.parameters for member in members)
+        self.compared = "+".join(dict.fromkeys(member.compared for member in members if member.compared)) or None
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Every member begins; those that wait for the verifier should come last."""

@@ -21,6 +21,7 @@ class NoneDrafter:
 
     name = "none"
     parameters = 0
+    compared: str | None = None
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Nothing to do."""

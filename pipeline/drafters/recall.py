@@ -32,6 +32,7 @@ class RecallDrafter:
 
     name = "recall"
     parameters = 0
+    compared: str | None = None
 
     def __init__(self, models: Models) -> None:
         self._tokenizer = models.tokenizer

@@ -80,6 +80,7 @@ class SkipDrafter:
     """Draws chains with a part of the verifier; what it learned of its confidence lives as long as it does."""
 
     parameters = 0
+    compared: str | None = "own"
 
     def __init__(self, name: str, threshold: float, eos: int) -> None:
         self.name, self._threshold, self._eos = name, threshold, eos

@@ -40,6 +40,7 @@ class VlmDrafter:
         self.name, self._models, self._branching = name, models, branching
         self._known = 0
         self.parameters = models.event.parameters
+        self.compared = None if models.adapter is None else models.adapter.name
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Read the events and the prompt."""
