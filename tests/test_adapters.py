@@ -228,7 +228,8 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("drafter", "through"), [
-    ("adapter:L4", "L4"), ("adapter:B1", "B1"), ("vlm", "L1"), ("eagle", "own"), ("mix:vlm+eagle", "L1+own"), ("medusa", None)])
+    ("adapter:L4", "L4"), ("adapter:B1", "B1"), ("vlm", "L1"), ("eagle", "own"), ("mix:vlm+eagle", "L1+own"),
+    ("medusa", None)])
 def test_a_caption_says_what_its_cos_sim_came_through(drafter: str, through: str | None) -> None:
     *_, caption = Captioner(toy_models()).ask(toy_window(), QUESTION, drafter, limits=LIMITS)
     assert isinstance(caption, Caption)
