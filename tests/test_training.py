@@ -359,8 +359,9 @@ def test_all_stages_make_a_pair_that_answers(tmp_path: Path) -> None:
     words = Tokenizer(tmp_path / "tokenizer.json")
     before = load("event", tmp_path).model.decoder.head.weight.clone()
     stages += [p.stage for p in distil(TINY.distilled, tmp_path, words, {})]
-    export("event", tmp_path, words)
-    assert not torch.equal(load("event", tmp_path).model.decoder.head.weight, before)
+    export("event", tmp_path, words, "event-distilled", tmp_path / "distilled")
+    assert not torch.equal(load("event", tmp_path / "distilled").model.decoder.head.weight, before)
+    assert torch.equal(load("event", tmp_path).model.decoder.head.weight, before)
     stages += [p.stage for p in train_adapter(TINY.adapter_scenes, tmp_path)]
     assert {"rgb-eye", "rgb-slots", "rgb-oracle", "rgb-real", "rgb-deep", "event-eye", "event-real",
             "event-distilled", "adapter-L1"} <= set(stages)
