@@ -45,6 +45,7 @@ from pipeline.vision import (
     SlotEncoder,
     Slots,
     changes,
+    company,
     place_code,
     places,
     remember,
@@ -272,10 +273,26 @@ def test_twins_are_told_as_two_of_a_kind() -> None:
         if row not in twins:
             assert truth == truths[row]
             continue
-        model, other = twins[row]
-        assert truth.objects[other].cls == truth.objects[model].cls != truths[row].objects[other].cls
-        assert (truth.objects[other].colour is None) == (truth.objects[model].colour is None)
-        assert replace(truth.objects[other], cls="") == replace(truths[row].objects[other], cls="")
+        for model, other in twins[row]:
+            assert truth.objects[other].cls == truth.objects[model].cls != truths[row].objects[other].cls
+            assert (truth.objects[other].colour is None) == (truth.objects[model].colour is None)
+            assert replace(truth.objects[other], cls="") == replace(truths[row].objects[other], cls="")
+    assert {len(pairs) for pairs in twins.values()} == {1, 2}
+
+
+def test_company_counts_others_of_the_class_and_of_the_colour() -> None:
+    scene = three_objects()
+    scene = replace(scene, objects=tuple(replace(thing, colour=colour) for thing, colour in
+                                         zip(scene.objects, ("red", "blue", "white"), strict=True)))
+    alike = replace(scene, objects=(scene.objects[0], replace(scene.objects[1], cls=scene.objects[0].cls),
+                                    replace(scene.objects[2], colour=scene.objects[0].colour)))
+    attributes = perfect([scene, alike], "rgb").attributes
+    sharp = attributes.clone()
+    sharp[..., 1:-20] = (attributes[..., 1:-20] > 0.5).float()
+    counts = company(sharp)
+    assert counts[0].abs().max() == 0
+    assert counts[1, :3].tolist() == [[1, 1], [1, 0], [0, 1]]
+    assert counts[1, 3:].abs().max() == 0
 
 
 def test_what_has_a_likeness_is_not_new() -> None:
@@ -359,8 +376,9 @@ def test_all_stages_make_a_pair_that_answers(tmp_path: Path) -> None:
     words = Tokenizer(tmp_path / "tokenizer.json")
     before = load("event", tmp_path).model.decoder.head.weight.clone()
     stages += [p.stage for p in distil(TINY.distilled, tmp_path, words, {})]
-    export("event", tmp_path, words)
-    assert not torch.equal(load("event", tmp_path).model.decoder.head.weight, before)
+    export("event", tmp_path, words, "event-distilled", tmp_path / "distilled")
+    assert not torch.equal(load("event", tmp_path / "distilled").model.decoder.head.weight, before)
+    assert torch.equal(load("event", tmp_path).model.decoder.head.weight, before)
     stages += [p.stage for p in fit_adapter(TINY, tmp_path)]
     assert {"rgb-eye", "rgb-slots", "rgb-oracle", "rgb-real", "rgb-deep", "event-eye", "event-real",
             "event-distilled", "traces", "adapter-L1"} <= set(stages)

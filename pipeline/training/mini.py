@@ -178,12 +178,6 @@ def stage_weights(folder: Path, stage: str) -> dict[str, Tensor]:
     return state
 
 
-def finished(folder: Path, stage: str) -> bool:
-    """Whether a stage has run to its end in this folder."""
-    path = folder / f"{stage}.pt"
-    return path.exists() and bool(torch.load(path, weights_only=True, map_location=CPU)["done"])
-
-
 def grow(side: LanguageSide, state: dict[str, Tensor]) -> None:
     """Load a side, or a shallower one: its two layers go to the first and the pointing place, new layers start as
     identity."""
@@ -204,16 +198,18 @@ def grow(side: LanguageSide, state: dict[str, Tensor]) -> None:
     side.load_state_dict(own | renamed)
 
 
-def export(modality: str, folder: Path, tokenizer: Tokenizer) -> None:
-    """Write folder/mini-MODALITY from the last finished stages."""
+LAST = {"rgb": "rgb-deep", "event": "event-real"}
+"""The stage whose weights each side of the pair ships."""
+
+
+def export(modality: str, folder: Path, tokenizer: Tokenizer, stage: str = "", into: Path | None = None) -> None:
+    """Write mini-MODALITY from a finished stage (the last one), into the folder of training or another."""
     rgb = modality == "rgb"
     model = MiniModel(decoder_config(modality, tokenizer.size, RGB_LAYERS if rgb else SHALLOW_LAYERS),
                       vision_config(modality))
     model.eye.load_state_dict(trained_eye(modality, folder).state_dict())
-    stages = ("rgb-deep",) if rgb else ("event-distilled", "event-real")
-    last = next(stage for stage in stages if finished(folder, stage))
-    state = stage_weights(folder, last)
+    state = stage_weights(folder, stage or LAST[modality])
     for part in ("projector", "decoder"):
         getattr(model, part).load_state_dict(
             {name.removeprefix(part + "."): v for name, v in state.items() if name.startswith(part + ".")})
-    save_mini(model, folder / "tokenizer.json", folder / f"mini-{modality}", tokenizer.eos)
+    save_mini(model, folder / "tokenizer.json", (into or folder) / f"mini-{modality}", tokenizer.eos)

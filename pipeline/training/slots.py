@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -39,9 +40,9 @@ MATCHED = 0.24
 STRANGE_SHARE = 0.06
 """Share of training windows that are called strange."""
 
-TWINS = 0.15
-"""Share of scenes of several objects in which two are made the same kind of thing: two dogs are rare otherwise, and
-every answer about "the dog" is another then."""
+TWINS, MORE_TWINS = 0.2, 0.4
+"""Share of scenes of several objects in which two are made the same kind of thing, and the chance of one more: two or
+three dogs are rare otherwise, and every answer about "the dog" is another then."""
 
 NO_MEMORY, SAME = 0.15, 0.3
 """Shares of training conversations that begin with this window (besides those of which no earlier one was cached, and
@@ -89,22 +90,36 @@ def _doubtful(group: Tensor) -> Tensor:
     return group * (1 - doubt) + doubt * torch.softmax(torch.randn_like(group) * 2, -1)
 
 
-def twinned(truths: list[Observation], rng: random.Random) -> tuple[list[Observation], dict[int, tuple[int, int]]]:
-    """The same truths, but in some of them one object is of the class of another: by scene (that other, the object).
+Twins: TypeAlias = dict[int, list[tuple[int, int]]]
+"""By scene: pairs of an object and another that was made the same kind of thing."""
 
-    Both have a colour, or neither: things that exist only as drawings have none.
+
+def twinned(truths: list[Observation], rng: random.Random) -> tuple[list[Observation], Twins]:
+    """The same truths, but in some of them one or more objects are of the class of another.
+
+    All have a colour, or none: things that exist only as drawings have none.
     """
-    told, twins = list(truths), dict[int, tuple[int, int]]()
+    told, twins = list(truths), Twins()
     for row, truth in enumerate(truths):
         pairs = [(i, k) for i, model in enumerate(truth.objects) for k, other in enumerate(truth.objects)
                  if model.cls != other.cls and (model.colour is None) == (other.colour is None)]
         if not pairs or rng.random() > TWINS:
             continue
-        model, other = twins[row] = rng.choice(pairs)
+        model, _ = rng.choice(pairs)
+        others = [k for i, k in pairs if i == model]
+        twins[row] = [(model, other) for other in rng.sample(others, _how_many(len(others), rng))]
         things = list(truth.objects)
-        things[other] = replace(things[other], cls=things[model].cls)
+        for _, other in twins[row]:
+            things[other] = replace(things[other], cls=things[model].cls)
         told[row] = replace(truth, objects=tuple(things))
     return told, twins
+
+
+def _how_many(most: int, rng: random.Random) -> int:
+    count = 1
+    while count < most and rng.random() < MORE_TWINS:
+        count += 1
+    return count
 
 
 def match(slots: Slots, truths: list[Observation]) -> list[list[int | None]]:
@@ -204,11 +219,11 @@ class SlotSource:
         slots = self.rows(chosen)
         truths, homes = seen_only([self.truths[i] for i in chosen], match(slots, [self.truths[i] for i in chosen]))
         truths, twins = twinned(truths, rng)
-        for row, (model, other) in twins.items():
+        classes = slice(1, 1 + GROUPS["cls"])
+        for row, (model, other) in ((row, pair) for row, pairs in twins.items() for pair in pairs):
             origin, target = homes[row][model], homes[row][other]
             assert origin is not None
             assert target is not None
-            classes = slice(1, 1 + GROUPS["cls"])
             slots.attributes[row, target, classes] = slots.attributes[row, origin, classes]
             slots.features[row, target] = slots.features[row, origin]
         # what is remembered does not fit where a class was changed
