@@ -14,6 +14,7 @@ from app.compose import ModelOptions, bundled_recording, load, quiet_libraries
 from pipeline import drafters
 from pipeline.acceptance import rule_for
 from pipeline.captioner import Captioner
+from pipeline.decoding import Limits
 from pipeline.models import Models
 from pipeline.types import Records
 from streams.player import Player
@@ -62,12 +63,13 @@ def conversations(models: Models) -> Callable[[], Answer]:
         captioner = Captioner(models)
 
         def answer(window: Window, question: str, settings: AskSettings, cancel: threading.Event) -> Records:
-            rule = rule_for("", settings.temperature, settings.seed)
+            rule = rule_for(settings.rule, settings.temperature, settings.seed)
             while not turn.acquire(timeout=TURN_POLL_S):
                 if cancel.is_set():
                     return
             try:
-                yield from captioner.ask(window, question, settings.drafter, rule, cancel=cancel)
+                yield from captioner.ask(window, question, settings.drafter, rule, Limits(budget=settings.budget),
+                                         cancel)
             finally:
                 turn.release()
 

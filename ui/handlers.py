@@ -92,9 +92,10 @@ class Handlers:
         """Stop the answer; what was said stays."""
         self._session(request).narrator.stop()
 
-    def settings(self, drafter: str, temperature: float, seed: float | None, request: gr.Request) -> None:
+    def settings(self, drafter: str, temperature: float, seed: float | None, rule: str, budget: int | None,
+                 request: gr.Request) -> None:
         """How to answer from now on."""
-        settings = AskSettings(drafter, float(temperature), int(seed or 0))
+        settings = AskSettings(drafter, float(temperature), int(seed or 0), rule, budget or None)
         self._session(request).narrator.settings = settings
 
 

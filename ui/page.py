@@ -61,6 +61,6 @@ def _connect_talk(handlers: Handlers, talk: parts.Talk) -> None:
 
 
 def _connect_settings(handlers: Handlers, settings: parts.SettingsPart) -> None:
-    values = [settings.drafter, settings.temperature, settings.seed]
+    values = [settings.drafter, settings.temperature, settings.seed, settings.rule, settings.budget]
     for component in values:
         component.change(handlers.settings, values, None, show_progress="hidden", api_visibility=PRIVATE)

@@ -110,10 +110,17 @@ class SettingsPart:
     drafter: gr.Dropdown
     temperature: gr.Slider
     seed: gr.Number
+    rule: gr.Dropdown
+    budget: gr.Dropdown
+
+
+RULES = [("only the RGB model's own words: lossless", ""), ("typical words pass too: lossy", "typical"),
+         ("cos_sim above 0.9 passes: lossy", "cosine:0.9")]
+BUDGETS = [("as many as pay", 0), *((str(nodes), nodes) for nodes in (1, 2, 4, 6, 8, 12, 16))]
 
 
 def build_settings(drafters: list[str], first: str) -> SettingsPart:
-    """Drafter, temperature and seed, folded away."""
+    """Drafter, sampling, acceptance rule and budget, folded away."""
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         drafter = gr.Dropdown(drafters, value=first, label="Drafter: who guesses the words", elem_id="drafter",
                               info="Changes how fast words appear, not which words they are.")
@@ -122,4 +129,7 @@ def build_settings(drafters: list[str], first: str) -> SettingsPart:
                                     info="0 = always the likeliest word", scale=2)
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90, scale=1,
                              info="same seed, same words")
-    return SettingsPart(drafter, temperature, seed)
+        with gr.Row():
+            rule = gr.Dropdown(RULES, value="", label="Which guesses pass", elem_id="rule", scale=2)
+            budget = gr.Dropdown(BUDGETS, value=0, label="Guesses per check", elem_id="budget", min_width=90, scale=1)
+    return SettingsPart(drafter, temperature, seed, rule, budget)

@@ -20,11 +20,14 @@ from streams.types import Window
 
 @dataclass(frozen=True)
 class AskSettings:
-    """How to answer: drafter NAME[:VARIANT] and sampling; temperature 0 means greedy."""
+    """How to answer: drafter NAME[:VARIANT], sampling (temperature 0 means greedy), acceptance rule NAME[:VALUE] (empty
+    = lossless, by the temperature), guesses per check (None = as many as pay)."""
 
     drafter: str = "vlm"
     temperature: float = 0.0
     seed: int = 0
+    rule: str = ""
+    budget: int | None = None
 
 
 Answer: TypeAlias = Callable[[Window, str, AskSettings, threading.Event], Records]
