@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,6 +81,14 @@ class Visit:
         line = self.page.locator("#ask textarea, #ask input").first
         line.fill(question)
         line.press("Enter")
+
+    def until(self, condition: Callable[[Session], bool]) -> None:
+        """Wait until something holds on the server."""
+        for _ in range(500):
+            if condition(self.session):
+                return
+            self.page.wait_for_timeout(20)
+        pytest.fail("it did not happen within 10 s")
 
     def chat(self) -> str:
         """The newest answer in the chat."""
@@ -242,6 +250,18 @@ def test_stop_keeps_the_words_and_leaves_no_guess(opened: Visit) -> None:
 def test_suggested_questions_ask(opened: Visit) -> None:
     opened.page.get_by_role("button", name="How many objects are there?").click()
     expect(opened.page.locator("#chat")).to_contain_text(said("How many objects are there?").strip())
+
+
+def test_settings_hold_for_the_next_question(opened: Visit) -> None:
+    page = opened.page
+    page.locator("#settings").get_by_role("button", name="Settings").click()
+    for place, choice in (("#rule", "typical words pass too: lossy"), ("#budget", "4")):
+        page.locator(f"{place} input").click()
+        page.get_by_role("option", name=choice, exact=True).click()
+    opened.until(lambda session: (session.narrator.settings.rule, session.narrator.settings.budget) == ("typical", 4))
+    page.locator("#budget input").click()
+    page.get_by_role("option", name="as many as pay").click()
+    opened.until(lambda session: session.narrator.settings.budget is None)
 
 
 def test_captions_can_be_switched_off(opened: Visit) -> None:
