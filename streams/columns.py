@@ -16,13 +16,13 @@ from streams.types import Events, InputError, Losses, empty_packet, events_from_
 ORDERS = ("txyp", "xypt", "xytp", "tpxy", "ptxy", "pxyt", "tyxp")
 """In use, most frequent first."""
 NAMES = {
-    "t": ("t", "ts", "time", "timestamp", "timestamps"),
-    "x": ("x", "x_coord", "col", "column"),
-    "y": ("y", "y_coord", "row"),
-    "p": ("p", "pol", "polarity", "on", "polarities"),
+    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
+    "x": ("x", "xs", "x_coord", "col", "column"),
+    "y": ("y", "ys", "y_coord", "row"),
+    "p": ("p", "ps", "pol", "polarity", "on", "polarities"),
 }
 UNITS_US = {"s": 1e6, "sec": 1e6, "seconds": 1e6, "ms": 1e3, "us": 1.0, "µs": 1.0, "ns": 1e-3}
-FEWEST_HZ, MOST_HZ = 20.0, 1e9
+FEWEST_HZ, MOST_HZ = 200.0, 1e9
 """Rates in events per second that a recording can have on the average."""
 ENOUGH_EVENTS = 50
 LARGEST_SIDE = 4096

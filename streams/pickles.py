@@ -88,13 +88,14 @@ STAND_INS = {
      for module, name, stand_in in (("multiarray", "_reconstruct", _Array), ("numeric", "_frombuffer", _Buffered))}
 
 
+def _load_bytes(unpickler: Any) -> None:
+    """A byte array as bytes, no longer than what is there."""
+    unpickler.append(unpickler.read(int.from_bytes(unpickler.read(8), "little")))
+
+
 # Not pickle.Unpickler: written in C, it reserves as much memory as a damaged file asks for.
 class _Unpickler(pickle._Unpickler):
-    def load_bytes(self) -> None:
-        """A byte array as bytes, no longer than what is there."""
-        self.append(self.read(int.from_bytes(self.read(8), "little")))
-
-    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytes}
+    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: _load_bytes}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in STAND_INS:

@@ -13,8 +13,9 @@ Opening reads the file once; the memory this takes does not grow with the number
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+import contextlib
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -129,6 +130,9 @@ class RecordingSource:
     def close(self) -> None:
         """Stop reading; may be called any number of times."""
         self._closed = True
+        # Another thread may be reading: it stops by itself at the next packet.
+        with contextlib.suppress(ValueError):
+            self._stream.close()
 
     def __enter__(self) -> RecordingSource:
         return self
@@ -136,10 +140,10 @@ class RecordingSource:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _packets_from(self, start_us: int | None) -> Iterator[Packet]:
+    def _packets_from(self, start_us: int | None) -> Generator[Packet, None, None]:
         made = self._info.frames_origin == "reconstructed"
         lead_us = MEMORY_US if made else LONGEST_EXPOSURE_US if self._frame_resolution else 0
-        stream = self._validated(None if start_us is None else start_us - lead_us, self._losses)
+        stream: Iterator[Packet] = self._validated(None if start_us is None else start_us - lead_us, self._losses)
         if made and self._info.event_resolution is not None:
             packets = (item for item in stream if not isinstance(item, Frame))
             stream = with_reconstructed_frames(packets, self._info.event_resolution)
@@ -156,7 +160,7 @@ class RecordingSource:
         """
         mark = _Mark(None, 0, None, 0)
         if start_us is not None:
-            index = bisect_right(self._marks, start_us, key=lambda entry: entry.begin_us)
+            index = bisect_left(self._marks, start_us, key=lambda entry: entry.begin_us)
             mark = self._marks[index - 1] if index else mark
         validator = Validator(self._resolution, losses, mark.last_us)
         clock = Clock(losses, mark.offset_us)
@@ -179,7 +183,9 @@ class RecordingSource:
                 if len(item) == 0:
                     continue
             begin_us = begins_us(item)
-            if marks is not None and begin_us is not None and (place != last_place or not marks):
+            # Not at a frame: the packet before it may reach beyond its time.
+            is_new = not isinstance(item, Frame) and (place != last_place or not marks)
+            if marks is not None and begin_us is not None and is_new:
                 marks.append(_Mark(place, begin_us, *before))
                 last_place = place
             yield item
@@ -220,3 +226,8 @@ def record_chunks(path: Path, offset: int, record_bytes: int, losses: Losses) ->
 def cut_off(path: Path) -> str:
     """The sentence for a recording that ends in the middle of something."""
     return f"{path.name} is cut off: everything before was delivered; copy it again from where it was recorded"
+
+
+def damaged(path: Path) -> str:
+    """The sentence for a recording with something in it that cannot be decoded."""
+    return f"{path.name} is damaged: what could be read was delivered; copy it again from where it was recorded"

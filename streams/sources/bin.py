@@ -48,13 +48,13 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
         offset, before_us, added_us = place or (0, None, 0)
-        for offset, data in record_chunks(path, offset, EVENT_BYTES, losses):
+        for at, data in record_chunks(path, offset, EVENT_BYTES, losses):
             raw = _records(data)
             t_us = unwrapped(_times(raw), TIME_BITS, before_us)
             is_event = raw[:, 1] != OVERFLOW_Y
             moved_us = added_us + OVERFLOW_US * np.cumsum(~is_event)
             packet = events_from_columns(t_us + moved_us, raw[:, 0], raw[:, 1], raw[:, 2] >> 7)
-            yield (offset, before_us, added_us), packet[is_event]
+            yield (at, before_us, added_us), packet[is_event]
             before_us, added_us = int(t_us[-1]), int(moved_us[-1])
 
     return RecordingSource(path, read, reconstruct_frames=reconstruct_frames)

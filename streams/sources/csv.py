@@ -121,7 +121,8 @@ def _layout(path: Path, head: bytes) -> _Layout:
 
 def _named(line: bytes, width: int) -> tuple[str, float | None]:
     """(order, tick in µs) that a line of names states; ("", None) when it names no events."""
-    names = [name for name in re.split(r"[,;\t]|\s+(?![\[(])", line.decode("latin-1").strip()) if name]
+    text = line.decode("latin-1").strip(" \r")
+    names = re.split(r"[,;\t]" if re.search(r"[,;\t]", text) else r"\s+(?![\[(])", text)
     columns = [column_of(name) for name in names]
     order = "".join(letter or "-" for letter, _ in columns)
     if len(order) != width or sorted(order.replace("-", "")) != sorted("txyp"):

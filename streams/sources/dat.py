@@ -51,11 +51,11 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
         offset, before_us = place or (n_bytes, None)
-        for offset, data in record_chunks(path, offset, EVENT_BYTES, losses):
+        for at, data in record_chunks(path, offset, EVENT_BYTES, losses):
             raw = np.frombuffer(data, "<u4").reshape(-1, 2)
             t_us = unwrapped(raw[:, 0], 32, before_us)
             x, y, p = ((raw[:, 1] >> shift) & mask for shift, mask in layout)
-            yield (offset, before_us), events_from_columns(t_us, x, y, p)
+            yield (at, before_us), events_from_columns(t_us, x, y, p)
             before_us = int(t_us[-1])
 
     return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)

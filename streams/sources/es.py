@@ -48,7 +48,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     if major != 2 or kind != 1:
         found = f"{KINDS.get(kind, 'unknown')} events" if major == 2 else f"version {major}"
         raise InputError(f"{path} is an Event Stream of {found}; only DVS events of version 2 can be read")
-    if not (0 < width and 0 < height):
+    if not (width > 0 and height > 0):
         raise InputError(f"{path} claims a sensor of {width}x{height} px; it is damaged, copy it again")
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:

@@ -41,9 +41,9 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
         offset, high = place or (n_bytes, None)
-        for offset, data in record_chunks(path, offset, 4, losses):
+        for at, data in record_chunks(path, offset, 4, losses):
             packet, after = _decoded(np.frombuffer(data, "<u4"), high, losses)
-            yield (offset, high), packet
+            yield (at, high), packet
             high = after
 
     return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)

@@ -21,7 +21,6 @@ from streams.recording import RecordingSource, record_chunks
 from streams.types import Losses, Packet, events_from_columns
 
 
-
 def matches(path: Path, head: bytes) -> bool:
     """True for a RAW header that names EVT 2.1."""
     header = read_header(head)
@@ -44,10 +43,10 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
         offset, high = place or (n_bytes, None)
-        for offset, data in record_chunks(path, offset, 8, losses):
+        for at, data in record_chunks(path, offset, 8, losses):
             halves = np.frombuffer(data, "<u4").reshape(-1, 2)
             packet, after = _decoded(halves[:, 0 if legacy else 1], halves[:, 1 if legacy else 0], high, losses)
-            yield (offset, high), packet
+            yield (at, high), packet
             high = after
 
     return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)

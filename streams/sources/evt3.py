@@ -61,9 +61,9 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
         offset, state = place or (n_bytes, State())
-        for offset, data in record_chunks(path, offset, 2, losses):
+        for at, data in record_chunks(path, offset, 2, losses):
             packet, after = decoded(np.frombuffer(data, "<u2"), state, losses)
-            yield (offset, state), packet
+            yield (at, state), packet
             state = after
 
     return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
@@ -99,7 +99,7 @@ def decoded(words: np.ndarray, state: State, losses: Losses) -> tuple[Events, St
 
 def _times(kind: np.ndarray, content: np.ndarray, state: State) -> tuple[np.ndarray, State]:
     """Time in force at each word [n], -1 before the first; and the state with the last of them."""
-    is_high, is_time = kind == TIME_HIGH, (kind == TIME_HIGH) | (kind == TIME_LOW)
+    is_time = (kind == TIME_HIGH) | (kind == TIME_LOW)
     kinds, values = kind[is_time], content[is_time]
     if len(values) == 0:
         return np.full(len(kind), -1 if state.t_us is None else state.t_us), state
