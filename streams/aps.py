@@ -4,7 +4,8 @@
     for frame in shutter.frames(address, t_us): ...
 
 Specification: jAER's DavisChip. Every pixel is read twice, after its reset and at the end of its exposure; the darker
-a pixel, the less its value has fallen. Bits of an address: 31 sample, 22-30 y, 12-21 x, 10-11 kind of reading, 0-9 value.
+a pixel, the less its value has fallen. Bits of an address: 31 sample, 22-30 y, 12-21 x, 10-11 kind of reading,
+0-9 value.
 """
 
 from __future__ import annotations

@@ -52,12 +52,13 @@ class RecordingSource:
     """A file as a Source (streams/types.py).
 
     event_resolution: None = find it from the events. reconstruct_frames: give a recording without frames
-    accumulated ones, of origin "reconstructed". Raises InputError when there is no credible event and no frame.
+    accumulated ones, of origin "reconstructed". release: called when the source is closed. Raises InputError when
+    there is no credible event and no frame.
     """
 
     def __init__(self, path: Path, read: Read, event_resolution: Resolution | None = None, sensor: str = "",
-                 reconstruct_frames: bool = True) -> None:
-        self._path, self._read, self._closed = path, read, False
+                 reconstruct_frames: bool = True, release: Callable[[], None] = lambda: None) -> None:
+        self._path, self._read, self._release, self._closed = path, read, release, False
         self._losses = Losses()
         self._marks: list[_Mark] = []
         self._resolution = ANY_RESOLUTION if event_resolution is None else event_resolution
@@ -133,6 +134,7 @@ class RecordingSource:
         # Another thread may be reading: it stops by itself at the next packet.
         with contextlib.suppress(ValueError):
             self._stream.close()
+        self._release()
 
     def __enter__(self) -> RecordingSource:
         return self

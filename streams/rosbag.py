@@ -2,8 +2,8 @@
 
     for place, message in Bag(path).messages(None, losses): message.topic, message.kind, message.data
 
-Specification: wiki.ros.org/Bags/Format/2.0. A record is the length of its header, the header (fields "length name=value"),
-the length of its data, the data; chunks hold records, compressed or not.
+Specification: wiki.ros.org/Bags/Format/2.0. A record is the length of its header, the header (fields "length
+name=value"), the length of its data, the data; chunks hold records, compressed or not.
 """
 
 from __future__ import annotations

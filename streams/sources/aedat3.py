@@ -3,9 +3,9 @@
     with open_source("gesture.aedat") as source:
         for item in source: ...
 
-Specification: docs.inivation.com, "AEDAT file formats". Text lines up to "#!END-HEADER", then packets: 28 bytes of header
-(type, source, bytes per event, place of the time in an event, upper part of the time, capacity, number, number of valid
-ones), little-endian, and the events. The origin is at the top left. DVS128 Gesture's files are read too: their headers
+Specification: docs.inivation.com, "AEDAT file formats". Text lines up to "#!END-HEADER", then packets: 28 bytes of
+header (type, source, bytes per event, place of the time in an event, upper part of the time, capacity, number, number
+of valid ones), little-endian, and the events. The origin is at the top left. DVS128 Gesture's files are read too: their headers
 say 3.1. The size of the sensor is that of the frames, of a camera that the header names, or where the events are.
 """
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,32 +33,60 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
     reconstruct_frames: give it accumulated frames, 20 a second, of origin "reconstructed".
     """
-    path = Path(uri)
+    file = _File(Path(uri))
+    try:
+        with file.reader() as (_, opened):
+            resolution = resolution_of(opened, "event_resolution") if opened["stated"] else None
+        return RecordingSource(file.path, file.read, resolution, reconstruct_frames=reconstruct_frames,
+                               release=file.close)
+    except ChildError as error:
+        raise InputError(f"{uri} cannot be read as events: {error}; give an HDF5 file with t, x, y and p") from None
+    except BaseException:
+        file.close()
+        raise
 
-    def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
+
+class _File:
+    """One file and the children that have it open: one, or more while it is read at several places."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._idle: list[tuple[Child, Message]] = []
+        self._closed = False
+
+    def read(self, place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
+        """As streams.recording wants it; a place is a time in µs."""
         try:
-            child, opened = _opened(path)
-            with child:
+            with self.reader() as (child, opened):
                 for packet in stream(child, opened, losses, place, frames=False, validate=False):
                     assert not isinstance(packet, Frame)
                     yield int(packet["t"][0]), packet
         except ChildError as error:
-            losses.damage = f"{path.name} is damaged ({error}): everything that could be read was delivered"
+            if not self._closed:
+                losses.damage = f"{self.path.name} is damaged ({error}): everything that could be read was delivered"
 
-    try:
-        child, opened = _opened(path)
-    except ChildError as error:
-        raise InputError(f"{path} cannot be read as events: {error}; give an HDF5 file with t, x, y and p") from None
-    child.close()
-    resolution = resolution_of(opened, "event_resolution") if opened["stated"] else None
-    return RecordingSource(path, read, resolution, reconstruct_frames=reconstruct_frames)
+    @contextmanager
+    def reader(self) -> Iterator[tuple[Child, Message]]:
+        """A child that has the file open, and what it says about it. Raises ChildError; InputError for no library."""
+        child, opened = self._idle.pop() if self._idle else self._opened()
+        try:
+            yield child, opened
+        finally:
+            if self._closed or not child.alive:
+                child.close()
+            else:
+                self._idle.append((child, opened))
 
+    def _opened(self) -> tuple[Child, Message]:
+        child = Child({"task": "hdf5", "path": str(self.path)}, PROGRAM)
+        try:
+            return child, child.expect("open")
+        except BaseException:
+            child.close()
+            raise
 
-def _opened(path: Path) -> tuple[Child, Message]:
-    """A child that has the file open, and what it says about it. Raises ChildError, and InputError for no library."""
-    child = Child({"task": "hdf5", "path": str(path)}, PROGRAM)
-    try:
-        return child, child.expect("open")
-    except BaseException:
-        child.close()
-        raise
+    def close(self) -> None:
+        """End the children; may be called any number of times."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop()[0].close()
