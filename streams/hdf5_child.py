@@ -74,7 +74,7 @@ def _columns(group: Any, h5py: Any, depth: int) -> tuple[dict[str, Any], float |
             named = {column_of(field)[0]: field for field in entry.dtype.names}
             if set(named) >= set("txyp"):
                 return {letter: _Field(entry, named[letter]) for letter in "txyp"}, column_of(named["t"])[1]
-        elif isinstance(entry, h5py.Dataset) and entry.ndim == 2 and entry.shape[1] == 4:
+        elif isinstance(entry, h5py.Dataset) and name == "events" and entry.ndim == 2 and entry.shape[1] == 4:
             # v2e writes a table of t, x, y, p.
             return {letter: _Field(entry, place) for place, letter in enumerate("txyp")}, None
         elif isinstance(entry, h5py.Group) and depth and (deeper := _columns(entry, h5py, depth - 1)):

@@ -280,7 +280,8 @@ def stream(
     """Yield validated packets and Frames from start_us (recording clock) to the end.
 
     opened: the child's "open" message. losses: counts what is refused. validate: False when somebody else does.
-    A live child also yields empty packets: time passed. Raises ChildError when the child hangs, dies, gives up or reports damage; all before was yielded.
+    A live child also yields empty packets: time passed. Raises ChildError when the child hangs, dies, gives up or
+    reports damage; all before was yielded.
     """
     resolution, picture = (resolution_of(opened, key) for key in ("event_resolution", "frame_resolution"))
     if child.ring is None:

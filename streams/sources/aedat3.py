@@ -5,8 +5,8 @@
 
 Specification: docs.inivation.com, "AEDAT file formats". Text lines up to "#!END-HEADER", then packets: 28 bytes of
 header (type, source, bytes per event, place of the time in an event, upper part of the time, capacity, number, number
-of valid ones), little-endian, and the events. The origin is at the top left. DVS128 Gesture's files are read too: their headers
-say 3.1. The size of the sensor is that of the frames, of a camera that the header names, or where the events are.
+of valid ones), little-endian, and the events. The origin is at the top left. The size of the sensor is that of a
+camera that the header names, or where the events are.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def _packets(path: Path, offset: int, losses: Losses) -> Iterator[tuple[int, Pac
             while offset < n_bytes:
                 head = _head(file)
                 length = head.event_bytes * head.count if head else LARGEST_PACKET + 1
-                if head is None or length > min(LARGEST_PACKET, n_bytes - file.tell()):
+                is_last = head is None or length > min(LARGEST_PACKET, n_bytes - file.tell())
+                if is_last:
                     losses.damage = cut_off(path) if head else damaged(path)
                     # Whole events of the last packet are still good.
                     length = (n_bytes - file.tell()) // 8 * 8 if head and head.kind == POLARITY else 0
@@ -110,7 +111,7 @@ def _packets(path: Path, offset: int, losses: Losses) -> Iterator[tuple[int, Pac
                         frame = _frame(data[start:start + head.event_bytes], head)
                         if frame is not None:
                             yield offset, frame
-                if losses.damage:
+                if is_last:
                     return
                 offset = file.tell()
     except OSError as error:

@@ -3,8 +3,8 @@
     with open_source("walk.bag") as source:
         for item in source: ...
 
-The first topic with events and the first with sensor_msgs/Image are read. Times are those of the events and of the images'
-headers; EVT 3.0 has the sensor's own clock, which is set to that of the first header when there are images.
+The first topic with events and the first with sensor_msgs/Image are read. Times are those of the events and of the
+images' headers; EVT 3.0 has the sensor's own clock, which is set to that of the first header when there are images.
 Specifications: the message definitions in those packages; serialisation as in wiki.ros.org/msg.
 """
 

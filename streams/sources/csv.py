@@ -159,7 +159,11 @@ def _table(text: bytes, width: int | None = None) -> tuple[np.ndarray, int]:
 
 
 def _numbers(text: bytes) -> np.ndarray:
-    """Numbers separated by white space, up to the first that is none."""
+    """Numbers separated by white space; not all of them, or none, when there is anything else."""
     with warnings.catch_warnings():
+        # What is a warning in older versions of NumPy is an error in newer ones.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return np.fromstring(text.decode("latin-1"), np.float64, sep=" ")
+        try:
+            return np.fromstring(text.decode("latin-1"), np.float64, sep=" ")
+        except ValueError:
+            return np.empty(0)
