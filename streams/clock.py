@@ -39,10 +39,14 @@ def unwrapped(raw: np.ndarray, bits: int, before: int | None) -> np.ndarray:
     return first + np.cumsum((steps + span // 2) % span - span // 2)
 
 
-def held(values: np.ndarray, known: np.ndarray, before: int) -> np.ndarray:
-    """Each of values [n] where `known` [n] is True, elsewhere the last known one, at first `before`; int64 [n]."""
-    last = np.maximum.accumulate(np.where(known, np.arange(1, len(values) + 1), 0))
-    return np.concatenate([[before], values.astype(np.int64)])[last]
+def held(values: np.ndarray, known: np.ndarray, before: int, places: np.ndarray | None = None) -> np.ndarray:
+    """Each of values [n] where `known` [n] is True, elsewhere the last known one, at first `before`; int64.
+
+    places: only at these places [m]; default: at all n.
+    """
+    last = np.cumsum(known, dtype=np.int32)
+    table = np.concatenate([[before], values[known].astype(np.int64)])
+    return table[last if places is None else last[places]]
 
 
 class Clock:

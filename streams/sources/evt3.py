@@ -12,7 +12,7 @@ polarity), 3 VECT_BASE_X, 4 VECT_12 and 5 VECT_8 (an event for each bit, then th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,38 +71,61 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
 def decoded(words: np.ndarray, state: State, losses: Losses) -> tuple[Events, State]:
     """Raw events of words [n] uint16 and the state after them; events before the first time and row are rejected."""
-    kind, content = words >> 12, (words & 0xFFF).astype(np.int64)
-    t, state = _times(kind, content, state)
-    y = held(content & 0x7FF, kind == ADDR_Y, state.y)
-    is_base = kind == VECT_BASE_X
-    base = held(content, is_base, state.base)
-    x_shift = np.cumsum(np.where(kind == VECT_12, 12, np.where(kind == VECT_8, 8, 0)))
-    since = held(x_shift, is_base, -state.advanced)
-    after = State(state.t_us, state.high, state.low, int(y[-1]), int(base[-1]), int(x_shift[-1] - since[-1]))
+    kind, content = words >> 12, words & 0xFFF
+    is_vector = (kind == VECT_12) | (kind == VECT_8)
+    chosen = np.flatnonzero((kind == ADDR_X) | is_vector)
+    time_words, after = _times(kind, content, state)
+    t = held(*time_words, -1 if state.t_us is None else state.t_us, chosen)
+    is_row = kind == ADDR_Y
+    y = held(content & 0x7FF, is_row, state.y, chosen)
+    after = replace(after, y=_last(content[is_row] & 0x7FF, state.y))
+    address, valid = content[chosen].astype(np.int64), np.ones(len(chosen), np.uint16)
+    if is_vector.any() or (kind == VECT_BASE_X).any():
+        after = _expand(kind, content, is_vector[chosen], chosen, state, after, address, valid)
 
-    single = kind == ADDR_X
-    vector = (kind == VECT_12) | (kind == VECT_8)
-    valid = np.where(single, 1, np.where(kind == VECT_12, content, np.where(kind == VECT_8, content & 0xFF, 0)))
-    ready = (t >= 0) & (y >= 0) & (single | (base >= 0))
-    losses.n_rejected += int(np.bitwise_count(valid[(single | vector) & ~ready]).sum())
-    chosen = np.flatnonzero((single | vector) & ready)
-    bits = np.unpackbits(valid[chosen].astype("<u2").view(np.uint8).reshape(-1, 2), axis=1, bitorder="little")
+    ready = (t >= 0) & (y >= 0) & (address >= 0)
+    losses.n_rejected += int(np.bitwise_count(valid[~ready]).sum())
+    x = address & 0x7FF
+    if not is_vector.any():
+        return events_from_columns(t[ready], x[ready], y[ready], address[ready] >> 11 & 1), after
+    valid[~ready] = 0
+    bits = np.unpackbits(valid.astype("<u2").view(np.uint8).reshape(-1, 2), axis=1, bitorder="little")
     word, bit = np.nonzero(bits)
-    word = chosen[word]
-    # The base of a vector moves on behind it, so its own width does not count yet.
-    width = np.where(kind == VECT_12, 12, 8)
-    address = np.where(single, content, base)
-    moved = np.where(single, 0, x_shift - width - since)
-    x = np.minimum((address & 0x7FF)[word] + moved[word] + bit, 0xFFFF)
-    return events_from_columns(t[word], x, y[word], (address >> 11 & 1)[word]), after
+    return events_from_columns(t[word], x[word] + bit, y[word], address[word] >> 11 & 1), after
 
 
-def _times(kind: np.ndarray, content: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-    """Time in force at each word [n], -1 before the first; and the state with the last of them."""
+def _expand(kind: np.ndarray, content: np.ndarray, is_vector: np.ndarray, chosen: np.ndarray, state: State,
+            after: State, address: np.ndarray, valid: np.ndarray) -> State:
+    """Set address and valid bits of those of the chosen words [m] that are vectors; the state after all words [n].
+
+    An address that is not known yet, or lies to the right of every sensor, becomes -1.
+    """
+    is_base = kind == VECT_BASE_X
+    moved = np.cumsum(np.where(kind == VECT_12, 12, np.where(kind == VECT_8, 8, 0)))
+    base = held(content, is_base, state.base, chosen)
+    since = held(moved, is_base, -state.advanced, chosen)
+    width = np.where(kind[chosen] == VECT_12, 12, 8)
+    # The base moves on behind a vector, so its own width does not count yet.
+    x = (base & 0x7FF) + moved[chosen] - width - since
+    known = (base >= 0) & (x <= 0x7FF)
+    vector = np.where(known, base & 0x800 | x, -1)
+    address[is_vector] = vector[is_vector]
+    valid[is_vector] = (content[chosen] & np.where(width == 12, 0xFFF, 0xFF))[is_vector]
+    advanced = int(moved[-1]) - _last(moved[is_base], -state.advanced)
+    return replace(after, base=_last(content[is_base], state.base), advanced=min(advanced, 0x1000))
+
+
+def _last(values: np.ndarray, before: int) -> int:
+    return int(values[-1]) if len(values) else before
+
+
+def _times(kind: np.ndarray, content: np.ndarray, state: State) -> tuple[tuple[np.ndarray, np.ndarray], State]:
+    """((time [n] at the time words, which words they are [n]), the state with the last of them)."""
     is_time = (kind == TIME_HIGH) | (kind == TIME_LOW)
-    kinds, values = kind[is_time], content[is_time]
+    times = np.zeros(len(kind), np.int64)
+    kinds, values = kind[is_time], content[is_time].astype(np.int64)
     if len(values) == 0:
-        return np.full(len(kind), -1 if state.t_us is None else state.t_us), state
+        return (times, is_time), state
     high = held(values, kinds == TIME_HIGH, state.high)
     # A new upper half comes before its lower half, which is 0 until then.
     renewed = (kinds == TIME_HIGH) & (high != np.concatenate([[state.high], high[:-1]]))
@@ -110,8 +133,6 @@ def _times(kind: np.ndarray, content: np.ndarray, state: State) -> tuple[np.ndar
     known = high >= 0
     t_us = np.full(len(values), -1, np.int64)
     t_us[known] = unwrapped((high[known] << 12) | low[known], TIME_BITS, state.t_us)
-    marks = np.zeros(len(kind), np.int64)
-    marks[is_time] = t_us
-    times = held(marks, is_time, -1 if state.t_us is None else state.t_us)
+    times[is_time] = t_us
     last_us = int(t_us[-1]) if known[-1] else None
-    return times, State(last_us, int(high[-1]), int(low[-1]), state.y, state.base, state.advanced)
+    return (times, is_time), replace(state, t_us=last_us, high=int(high[-1]), low=int(low[-1]))
