@@ -128,6 +128,11 @@ class RecordingSource:
                 counts += np.bincount(np.clip(places, 0, bins - 1), minlength=bins)
         return counts / (span_us * 1e-6 / bins)
 
+    def read(self, place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
+        """An independent reading, so that a recording can be the decoder of another; a place is a time in µs."""
+        for item in self._validated(place, losses):
+            yield begins_us(item), item
+
     def close(self) -> None:
         """Stop reading; may be called any number of times."""
         self._closed = True

@@ -245,6 +245,27 @@ def test_bags_with_images(kind: str, compression: str, tmp_path: Path) -> None:
     check_frames(put(tmp_path, "f.bag", written.bag(events, frames, kind, compression)), events, frames)
 
 
+@pytest.mark.parametrize("layout", ["dsec", "rpg"])
+def test_folders_of_pictures_with_events(layout: str, tmp_path: Path) -> None:
+    events, frames = random_events(), colour_frames([200_000, 700_000, 1_200_000])
+    path = written.folder(tmp_path / layout, events, frames, layout)
+    check_frames(path, events, frames)
+    next(path.rglob("000001.png")).write_bytes(b"no picture")
+    with open_source(str(path)) as source:
+        assert "000001.png" in (source.losses.damage or "")
+        assert len(split(source)[1]) == 2
+
+
+def test_folders_with_wrong_times_are_one_sentence(tmp_path: Path) -> None:
+    path = written.folder(tmp_path / "f", random_events(), colour_frames([200_000]), "dsec")
+    (path / "images" / "timestamps.txt").write_text("1\n2\n")
+    with pytest.raises(InputError, match="has 1 pictures but 2 times"):
+        open_source(str(path))
+    (path / "images" / "timestamps.txt").write_text("yesterday\n")
+    with pytest.raises(InputError, match="not a list of times"):
+        open_source(str(path))
+
+
 def check_frames(path: Path, events: Events, frames: list[Frame]) -> None:
     """Events and frames come back, in order of their begin, also after seeking."""
     with open_source(str(path)) as source:

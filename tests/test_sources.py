@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import written
 from toy_sources import events_at, frame_at
 from written import FORMATS, write
 
@@ -74,6 +75,9 @@ def sample(name: str, folder: Path) -> str | Source:
                 recorder.write(events_at(list(range(t_us, t_us + 50_000, 500))))
                 recorder.write(frame_at(t_us + 50_000))
         return str(path)
+    if name == "folder":
+        frames = [frame_at(t_us) for t_us in range(50_000, 500_000, 50_000)]
+        return str(written.folder(folder / "f", events_at(list(range(1000, 500_000, 500))), frames, "rpg"))
     if name in FORMATS:
         return str(write(name, folder, events_at(list(range(1000, 500_000, 500)))))
     if name == "webcam":
@@ -189,7 +193,7 @@ def test_histograms_count_per_second(source: Source) -> None:
 
 def test_names_are_the_modules_of_the_folder() -> None:
     assert sorted(schemes() + file_formats()) == MODULES
-    assert {"aedat4", "video", *FORMATS} == set(file_formats())
+    assert {"aedat4", "folder", "video", *FORMATS} == set(file_formats())
     assert {"dv", "synthetic", "webcam"} <= set(schemes())
 
 

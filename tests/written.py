@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from streams.types import Events, Frame
@@ -233,3 +234,21 @@ BYTES_OF: dict[str, Callable[[Events], bytes]] = {
     "aedat3": aedat3, "bag": bag,
 }
 FORMATS = sorted([*BYTES_OF, "npy", "hdf5"])
+
+
+def folder(path: Path, events: Events, frames: list[Frame], layout: str) -> Path:
+    """A folder like those of "dsec" or "rpg"."""
+    names = [f"{number:06d}.png" for number in range(len(frames))]
+    pictures = path / ("images/left/rectified" if layout == "dsec" else "images")
+    pictures.mkdir(parents=True)
+    for name, frame in zip(names, frames, strict=True):
+        cv2.imwrite(str(pictures / name), frame.image[..., ::-1])
+    if layout == "dsec":
+        (path / "images" / "timestamps.txt").write_text("".join(f"{frame.t_us}\n" for frame in frames))
+        (path / "events" / "left").mkdir(parents=True)
+        hdf5(path / "events" / "left" / "events.h5", events)
+    else:
+        (path / "images.txt").write_text("".join(f"{frame.t_us / 1e6:.6f} images/{name}\n"
+                                                 for name, frame in zip(names, frames, strict=True)))
+        (path / "events.txt").write_text("".join(f"{t / 1e6:.6f} {x} {y} {p}\n" for t, x, y, p in columns(events)))
+    return path
