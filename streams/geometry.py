@@ -15,6 +15,8 @@ LARGEST_SIDE = 4096
 """Pixels; no event sensor is larger."""
 STRAY_SHARE = 1e-4
 """Share of events that may lie outside: damage must not enlarge the sensor."""
+FEW_STRAYS = 3
+"""So many events, of at least 200 times as many, lie outside if they would more than double the sensor."""
 
 SENSORS = [Resolution(*size) for size in (
     (34, 34), (128, 128), (240, 180), (304, 240), (320, 240), (346, 260), (320, 320), (480, 320), (640, 480),
@@ -54,6 +56,11 @@ class Extent:
 
 def _side(counts: np.ndarray) -> int:
     counts = counts[:LARGEST_SIDE]
-    # From the far end: the last place beyond which there are only strays.
+    if not counts.any():
+        return 1
+    n_events = int(counts.sum())
+    # From the far end: the last place at and beyond which there are more than strays.
     beyond = np.cumsum(counts[::-1])[::-1]
-    return int(np.flatnonzero(beyond > STRAY_SHARE * counts.sum())[-1]) + 1 if counts.any() else 1
+    side, inner = (int(np.flatnonzero(beyond > strays)[-1]) + 1
+                   for strays in (STRAY_SHARE * n_events, min(FEW_STRAYS, n_events // 200)))
+    return inner if 2 * inner < side else side

@@ -1,6 +1,6 @@
 """Arrays out of NumPy's pickles without running anything that is in them.
 
-    content = load_npy(path)                     # an array, or the dictionary of arrays that EventGPT saves
+    content, is_whole = load_npy(path)           # an array, or the dictionary of arrays that EventGPT saves
 
 np.load(allow_pickle=True) runs whatever code a file names. This reader knows three names, and each of them is a
 harmless stand-in: nothing of NumPy or of the file is ever called. Formats: numpy.lib.format, and pickle protocols
@@ -25,7 +25,7 @@ MAGIC = b"\x93NUMPY"
 PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 """Numbers of fixed size: the only types that are read."""
 REFUSALS = (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
-            OverflowError, MemoryError, AssertionError, SyntaxError, TokenError)
+            OverflowError, ZeroDivisionError, MemoryError, AssertionError, SyntaxError, TokenError)
 """What pickle and NumPy raise on content that is not what it claims to be."""
 
 
@@ -114,8 +114,11 @@ def _contents(outer: Any) -> Any:
     return inner.array()
 
 
-def load_npy(path: Path) -> Any:
-    """The array in an .npy file, or the dictionary of arrays in it. Raises InputError for anything else."""
+def load_npy(path: Path) -> tuple[Any, bool]:
+    """(the array in an .npy file or the dictionary of arrays in it, whether it is whole).
+
+    An array that is cut off has fewer rows. Raises InputError for anything else.
+    """
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -125,9 +128,11 @@ def load_npy(path: Path) -> Any:
             shape, columns_first, dtype = reader(file)
             content = file.read()
         if dtype.hasobject:
-            return _contents(_Unpickler(io.BytesIO(content), encoding="latin1").load())
-        array = np.frombuffer(content, dtype, count=math.prod(shape))
-        return array.reshape(shape, order="F" if columns_first else "C")
+            return _contents(_Unpickler(io.BytesIO(content), encoding="latin1").load()), True
+        row = dtype.itemsize * math.prod(shape[1:])
+        n_rows = shape[0] if columns_first or not shape else min(shape[0], len(content) // row)
+        array = np.frombuffer(content, dtype, count=math.prod(shape[1:]) * n_rows)
+        return array.reshape((n_rows, *shape[1:]), order="F" if columns_first else "C"), n_rows == shape[0]
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
     except REFUSALS as error:

@@ -43,12 +43,12 @@ def read_header(head: bytes) -> Header | None:
     """The header at the start of these bytes, None when there is none."""
     fields: dict[str, str] = {}
     n_bytes = 0
-    for line in re.finditer(rb"% ?([ -~]*)\r?\n", head):
+    for line in re.finditer(rb"% ?([^\x00-\x08\x0a-\x1f\x7f]*)\r?\n", head):
         # Data may contain a line that looks like one of these.
         if line.start() != n_bytes:
             break
         n_bytes = line.end()
-        key, _, value = line[1].decode("ascii").strip().partition(" ")
+        key, _, value = line[1].decode("latin-1").strip().partition(" ")
         if key.lower() == "end":
             break
         fields[key.lower()] = value.strip()

@@ -24,7 +24,7 @@ DECAY_US = 300_000.0
 PERIOD_US = 50_000
 """Frames of a recording come at 20 Hz, on multiples of this time: wherever reading starts they are the same."""
 MEMORY_US = 1_000_000
-"""Three decay times: older events leave no trace, and after so much silence no frames come."""
+"""Three decay times: older events leave no trace, and in a longer silence no frames come."""
 
 
 class Accumulation:
@@ -87,10 +87,13 @@ def with_reconstructed_frames(packets: Iterable[Events], resolution: Resolution)
 
 
 def _due_us(t: np.ndarray, before_us: int | None) -> np.ndarray:
-    """Times of the frames after before_us and up to the last of t [n]: none where nothing happened for a while."""
+    """Times of the frames after before_us and up to the last of t [n]; of a long silence only the first."""
     slots = np.unique(t // PERIOD_US)
     if before_us is not None:
         slots = np.unique(np.append(slots, before_us // PERIOD_US))
-    # Not a range from first to last: one wild time stamp must not make frames for the next thousand years.
-    due_us = np.unique(slots[:, None] + np.arange(1, MEMORY_US // PERIOD_US + 1)) * PERIOD_US
+    # One wild time stamp must not make frames for the next thousand years.
+    gaps = np.diff(slots, append=slots[-1])
+    counts = np.where(gaps <= MEMORY_US // PERIOD_US, gaps, 1)
+    steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    due_us = (np.repeat(slots, counts) + steps + 1) * PERIOD_US
     return due_us[(due_us <= t[-1]) & (due_us > (t[0] if before_us is None else before_us))]

@@ -160,6 +160,12 @@ class RecordingSource:
             elif not isinstance(item, Frame) and item["t"][-1] >= start_us:
                 yield item[np.searchsorted(item["t"], start_us):]
 
+    def _decoded(self, place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
+        try:
+            yield from self._read(place, losses)
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be read: {error.strerror}; check that it is still there") from None
+
     def _validated(self, start_us: int | None, losses: Losses, marks: list[_Mark] | None = None) -> Iterator[Packet]:
         """Credible packets, none empty, and Frames in order of their begin, from before start_us on.
 
@@ -172,7 +178,7 @@ class RecordingSource:
         validator = Validator(self._resolution, losses, mark.last_us)
         clock = Clock(losses, mark.offset_us)
         last_place, begin_us, frame_us = None, None, None
-        for place, raw in self._read(mark.place, losses):
+        for place, raw in self._decoded(mark.place, losses):
             if self._closed:
                 return
             before = validator.last_us, clock.offset_us
@@ -214,20 +220,17 @@ def _nothing(path: Path, losses: Losses) -> str:
 def record_chunks(path: Path, offset: int, record_bytes: int, losses: Losses) -> Iterator[tuple[int, bytes]]:
     """(place in the file, whole records of record_bytes each) from offset to the end, CHUNK_RECORDS at a time.
 
-    A last record that is cut off becomes losses.damage. Raises InputError when the file cannot be read.
+    A last record that is cut off becomes losses.damage.
     """
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            while data := file.read(CHUNK_RECORDS * record_bytes):
-                rest = len(data) % record_bytes
-                if rest:
-                    losses.damage = cut_off(path)
-                if len(data) > rest:
-                    yield offset, data[:len(data) - rest]
-                offset += len(data)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+    with path.open("rb") as file:
+        file.seek(offset)
+        while data := file.read(CHUNK_RECORDS * record_bytes):
+            rest = len(data) % record_bytes
+            if rest:
+                losses.damage = cut_off(path)
+            if len(data) > rest:
+                yield offset, data[:len(data) - rest]
+            offset += len(data)
 
 
 def cut_off(path: Path) -> str:

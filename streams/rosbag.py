@@ -22,7 +22,7 @@ from streams.types import InputError, Losses
 MAGIC = b"#ROSBAG V2.0\n"
 MESSAGE, CHUNK, CONNECTION = 2, 5, 7
 LARGEST_HEADER = 1 << 20
-LARGEST_CHUNK = 1 << 30
+LARGEST_CHUNK = 1 << 28
 """Bytes; more is not a length but damage."""
 
 Record = tuple[dict[bytes, bytes], memoryview]
@@ -89,25 +89,22 @@ class Bag:
 
     def _records(self, offset: int, losses: Losses) -> Iterator[tuple[int, Record]]:
         """(place in the file, record) of the records outside chunks."""
-        try:
-            with self._path.open("rb") as file:
-                n_bytes = os.fstat(file.fileno()).st_size
-                file.seek(offset)
-                while offset < n_bytes:
-                    header = _block(file, LARGEST_HEADER, n_bytes)
-                    data = _block(file, LARGEST_CHUNK, n_bytes) if header is not None else None
-                    if header is None or data is None:
-                        losses.damage = cut_off(self._path)
-                        return
-                    try:
-                        fields = _fields(memoryview(header))
-                    except ValueError:
-                        losses.damage = damaged(self._path)
-                        return
-                    yield offset, (fields, memoryview(data))
-                    offset = file.tell()
-        except OSError as error:
-            raise InputError(f"{self._path} cannot be read: {error.strerror}; check its permissions") from None
+        with self._path.open("rb") as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            file.seek(offset)
+            while offset < n_bytes:
+                header = _block(file, LARGEST_HEADER, n_bytes)
+                data = _block(file, LARGEST_CHUNK, n_bytes) if header is not None else None
+                if header is None or data is None:
+                    losses.damage = cut_off(self._path)
+                    return
+                try:
+                    fields = _fields(memoryview(header))
+                except ValueError:
+                    losses.damage = damaged(self._path)
+                    return
+                yield offset, (fields, memoryview(data))
+                offset = file.tell()
 
 
 def _block(file: IO[bytes], largest: int, n_bytes: int) -> bytes | None:

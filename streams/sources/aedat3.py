@@ -24,7 +24,7 @@ import numpy as np
 from streams.recording import RecordingSource, cut_off, damaged
 from streams.types import Events, Frame, InputError, Losses, Packet, Resolution, events_from_columns
 
-MAGIC = (b"#!AER-DAT3.1", b"#!AER-DAT3.0")
+MAGIC = b"#!AER-DAT3.1"
 END = b"#!END-HEADER\r\n"
 HEADER_BYTES = 1 << 20
 POLARITY, FRAME = 1, 2
@@ -50,7 +50,7 @@ class _Head:
 
 
 def matches(path: Path, head: bytes) -> bool:
-    """Whether a file that starts with these bytes is an AEDAT 3.1 (or 3.0) recording."""
+    """Whether a file that starts with these bytes is an AEDAT 3.1 recording."""
     return head.startswith(MAGIC)
 
 
@@ -89,33 +89,30 @@ def _begins_us(item: Packet) -> int:
 
 def _packets(path: Path, offset: int, losses: Losses) -> Iterator[tuple[int, Packet]]:
     """(place, raw packet or Frame) as the file has them, none empty; damage ends it and is noted."""
-    try:
-        with path.open("rb") as file:
-            n_bytes = os.fstat(file.fileno()).st_size
-            file.seek(offset)
-            while offset < n_bytes:
-                head = _head(file)
-                length = head.event_bytes * head.count if head else LARGEST_PACKET + 1
-                is_last = head is None or length > min(LARGEST_PACKET, n_bytes - file.tell())
-                if is_last:
-                    losses.damage = cut_off(path) if head else damaged(path)
-                    # Whole events of the last packet are still good.
-                    length = (n_bytes - file.tell()) // 8 * 8 if head and head.kind == POLARITY else 0
-                data = file.read(length)
-                if head is not None and head.kind == POLARITY and head.event_bytes == POLARITY_EVENT.itemsize:
-                    packet = _events(data, head)
-                    if len(packet):
-                        yield offset, packet
-                elif head is not None and head.kind == FRAME and head.event_bytes > FRAME_BYTES:
-                    for start in range(0, len(data) - head.event_bytes + 1, head.event_bytes):
-                        frame = _frame(data[start:start + head.event_bytes], head)
-                        if frame is not None:
-                            yield offset, frame
-                if is_last:
-                    return
-                offset = file.tell()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+    with path.open("rb") as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        file.seek(offset)
+        while offset < n_bytes:
+            head = _head(file)
+            length = head.event_bytes * head.count if head else LARGEST_PACKET + 1
+            is_last = head is None or length > min(LARGEST_PACKET, n_bytes - file.tell())
+            if is_last:
+                losses.damage = cut_off(path) if head else damaged(path)
+                # Whole events of the last packet are still good.
+                length = (n_bytes - file.tell()) // 8 * 8 if head and head.kind == POLARITY else 0
+            data = file.read(length)
+            if head is not None and head.kind == POLARITY and head.event_bytes == POLARITY_EVENT.itemsize:
+                packet = _events(data, head)
+                if len(packet):
+                    yield offset, packet
+            elif head is not None and head.kind == FRAME and head.event_bytes > FRAME_BYTES:
+                for start in range(0, len(data) - head.event_bytes + 1, head.event_bytes):
+                    frame = _frame(data[start:start + head.event_bytes], head)
+                    if frame is not None:
+                        yield offset, frame
+            if is_last:
+                return
+            offset = file.tell()
 
 
 def _head(file: IO[bytes]) -> _Head | None:

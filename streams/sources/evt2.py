@@ -19,13 +19,19 @@ from streams.prophesee import TIME_HIGH, high_times, read_header
 from streams.recording import RecordingSource, record_chunks
 from streams.types import Losses, Packet, events_from_columns
 
+KINDS = (0x0, 0x1, TIME_HIGH, 0xA, 0xE, 0xF)
+"""Types that a word can have."""
+
 
 def matches(path: Path, head: bytes) -> bool:
     """True for a RAW header that names EVT 2.0, or that is Prophesee's and names nothing (older files)."""
     header = read_header(head)
     if header is None or header.encoding:
         return header is not None and header.encoding == "2.0"
-    return "prophesee" in " ".join(header.fields.values()).lower() and "version" not in header.fields
+    start = head[header.n_bytes:]
+    kinds = np.frombuffer(start[:len(start) // 4 * 4], "<u4") >> 28
+    return bool("prophesee" in " ".join(header.fields.values()).lower() and np.isin(kinds, KINDS).all()
+                and (kinds == TIME_HIGH).any())
 
 
 def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:

@@ -17,7 +17,7 @@ import numpy as np
 
 from streams.columns import column_of, packet_of, sniffed, tick_of
 from streams.pickles import MAGIC, load_npy
-from streams.recording import CHUNK_RECORDS, RecordingSource
+from streams.recording import CHUNK_RECORDS, RecordingSource, cut_off
 from streams.types import InputError, Losses, Packet
 
 SNIFFED_ROWS = 10_000
@@ -34,10 +34,12 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     reconstruct_frames: give it accumulated frames, 20 a second, of origin "reconstructed".
     """
     path = Path(uri)
-    columns, tick_us = _columns(path, load_npy(path))
+    content, is_whole = load_npy(path)
+    columns, tick_us = _columns(path, content)
     tick_us = tick_us or tick_of(columns[0])
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
+        losses.damage = losses.damage if is_whole else cut_off(path)
         for start in range(place or 0, len(columns[0]), CHUNK_RECORDS):
             part = [column[start:start + CHUNK_RECORDS] for column in columns]
             yield start, packet_of(part, tick_us, losses)
