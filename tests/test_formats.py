@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import written
 from click.testing import CliRunner
 from reading import SENSOR, put, random_events, read, split
-from written import FORMATS, WIDTH, write
+from written import FORMATS, HEIGHT, WIDTH, write
 
 from app.cli import main
 from streams import sources
@@ -152,6 +153,28 @@ def test_event_stream_agrees_with_its_own_library() -> None:
     np.testing.assert_array_equal(ours["y"], 239 - theirs["y"])
 
 
+@pytest.mark.parametrize("name", ["evt2", "evt3", "dat", "es", "csv"])
+def test_faery_reads_what_we_read_and_we_read_what_it_writes(name: str, tmp_path: Path) -> None:
+    faery = pytest.importorskip("faery")
+    events = random_events()
+    path = write(name, tmp_path, events)
+    if name == "csv":
+        path.write_bytes(path.read_bytes().replace(b"t,x,y,p", b"t,x@240,y@180,on"))
+    theirs = np.concatenate(list(faery.events_stream_from_file(str(path))))
+    np.testing.assert_array_equal(read(path)["t"], theirs["t"])
+    for ours, column in (("x", "x"), ("y", "y"), ("p", "on")):
+        np.testing.assert_array_equal(read(path)[ours], theirs[column])
+    given = np.array([tuple(row) for row in events.tolist()], faery.EVENTS_DTYPE)
+    version = {"evt2": "evt2", "evt3": "evt3", "dat": "dat2"}.get(name)
+    again = tmp_path / f"again{path.suffix}"
+    faery.events_stream_from_array(given, (WIDTH, HEIGHT)).to_file(
+        str(again), **({"version": version} if version else {}))
+    found = read(again)
+    # It begins most files at time 0.
+    np.testing.assert_array_equal(found["t"] - found["t"][0], events["t"] - events["t"][0])
+    np.testing.assert_array_equal(found[["x", "y", "p"]], events[["x", "y", "p"]])
+
+
 @needs_real
 def test_bags_agree_with_another_reader() -> None:
     rosbags = pytest.importorskip("rosbags.rosbag1")
@@ -189,3 +212,18 @@ def test_playback_of_a_recording(tmp_path: Path) -> None:
         assert player.rate_histogram(5).mean() == pytest.approx(3000 / 1.5, rel=0.01)
     finally:
         player.close()
+
+
+def test_a_missing_library_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = random_events()
+    path = write("hdf5", tmp_path, events)
+    put(tmp_path, "h5py.py", b"raise ImportError")
+    # The child looks there too.
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"pip install 'parafovea\[hdf5\]'"):
+        open_source(str(path))
+    packed = put(tmp_path, "l.bag", written.bag(events, compression="lz4"))
+    np.testing.assert_array_equal(read(packed), events)
+    monkeypatch.setitem(sys.modules, "lz4", None)
+    with pytest.raises(InputError, match=r"pip install 'parafovea\[ros\]'"):
+        open_source(str(packed))

@@ -48,6 +48,7 @@ def csv_variants(events: Events) -> dict[str, bytes]:
         "named ns": text([f"{p};{t * 1000};{y};{x}" for t, x, y, p in rows], "polarity;time_ns;y;x\n"),
         "named ms": text([f"{x} , {y} , {t / 1000} , {p}" for t, x, y, p in rows], "# comment\nx,y,t [ms],p\n"),
         "unnamed ns": text([f"{1_700_000_000_000_000_000 + t * 1000},{x},{y},{p}" for t, x, y, p in rows]),
+        "faery": text([f"{t},{x},{y},{p}" for t, x, y, p in rows], "t,x@240,y@180,on\n"),
         "geometry": text([f"{x},{y},{p},{t}" for t, x, y, p in rows], "%geometry:240,180\n"),
         "windows, no end": text([f"{t},{x},{y},{p}" for t, x, y, p in rows], "t,x,y,on\n").replace(b"\n", b"\r\n")[:-2],
         "exponents": text([f"{t / 1e6:.9e},{x}.0,{y}.0,{p}.0" for t, x, y, p in rows]),
@@ -101,13 +102,15 @@ def test_every_pickle_protocol(protocol: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(put(tmp_path, "p.npy", content)), events)
 
 
-@pytest.mark.parametrize("kind", ["structured", "table", "seconds"])
+@pytest.mark.parametrize("kind", ["structured", "shuffled", "table", "seconds"])
 def test_arrays_without_a_dictionary(kind: str, tmp_path: Path) -> None:
-    events = random_events()
+    events = np.unique(random_events())
+    events = events[np.diff(events["t"], prepend=-1) > 0]
     table = np.array(written.columns(events))
     if kind == "seconds":
         table = table * np.array([1e-6, 1, 1, 1])
-    np.save(tmp_path / "a.npy", events if kind == "structured" else table)
+    shuffled = events[np.random.default_rng(0).permutation(len(events))]
+    np.save(tmp_path / "a.npy", {"structured": events, "shuffled": shuffled}.get(kind, table))
     np.testing.assert_array_equal(read(tmp_path / "a.npy"), events)
 
 

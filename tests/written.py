@@ -175,10 +175,18 @@ def bag(events: Events, frames: list[Frame] | None = None, kind: str = "dvs_msgs
     for number, (t_us, connection, data) in enumerate(sorted(messages)):
         fields = {"op": b"\x02", "conn": struct.pack("<I", connection), "time": _stamp(t_us)}
         chunk = (connections if number == 0 else b"") + bag_record(fields, data)
-        packed = bz2.compress(chunk) if compression == "bz2" else chunk
+        packed = _packed(chunk, compression)
         parts.append(bag_record({"op": b"\x05", "compression": compression.encode(),
                                  "size": struct.pack("<I", len(chunk))}, packed))
     return b"".join(parts)
+
+
+def _packed(chunk: bytes, compression: str) -> bytes:
+    if compression == "lz4":
+        import lz4.frame
+
+        return lz4.frame.compress(chunk)
+    return bz2.compress(chunk) if compression == "bz2" else chunk
 
 
 def _field(name: str, value: str) -> bytes:

@@ -3,10 +3,11 @@
     with open_source("events.csv") as source:
         for item in source: ...
 
-There is no specification; these are read: a first line with names (t,x,y,p; a unit as in "time_ns" or "t [s]"), or
-none (the columns are told by their values); commas, semicolons, tabs or spaces; comment lines that begin with # or %,
-also "%geometry:640,480"; a first line "346 260" with the size (RPG's event-camera data set); polarity 0 / 1 or -1 / 1;
-time in s, ms, µs or ns. Lines that are no events are counted as rejected.
+There is no specification; these are read: a first line with names (t,x,y,p; a unit as in "time_ns" or "t [s]"; the
+size as in faery's t,x@640,y@480,on), or none (the columns are told by their values); commas, semicolons, tabs or
+spaces; comment lines that begin with # or %, also "%geometry:640,480"; a first line "346 260" with the size (RPG's
+event-camera data set); polarity 0 / 1 or -1 / 1; time in s, ms, µs or ns. Lines that are no events are counted as
+rejected.
 """
 
 from __future__ import annotations
@@ -108,6 +109,9 @@ def _layout(path: Path, head: bytes) -> _Layout:
             names = line.lstrip(b"#% \t")
         n_bytes = head.index(line, n_bytes) + len(line)
     n_bytes += len(head[n_bytes:]) - len(head[n_bytes:].lstrip(b"\r\n")) if n_bytes else 0
+    stated = re.search(rb"x@(\d{1,4})\D+y@(\d{1,4})", names)
+    if stated and int(stated[1]) and int(stated[2]):
+        resolution = Resolution(int(stated[1]), int(stated[2]))
     table, _ = _table(b"\n".join(_lines(head[n_bytes:])))
     if not FEWEST_COLUMNS <= table.shape[1] <= MOST_COLUMNS or not len(table):
         raise InputError(f"{path} has no lines of {FEWEST_COLUMNS} to {MOST_COLUMNS} numbers; events are t, x, y, p")
@@ -122,7 +126,7 @@ def _layout(path: Path, head: bytes) -> _Layout:
 def _named(line: bytes, width: int) -> tuple[str, float | None]:
     """(order, tick in µs) that a line of names states; ("", None) when it names no events."""
     text = line.decode("latin-1").strip(" \r")
-    names = re.split(r"[,;\t]" if re.search(r"[,;\t]", text) else r"\s+(?![\[(])", text)
+    names = re.split(r"[,;\t]" if re.search(r"[,;\t]", text) else r"\s+(?![\[(])", re.sub(r"@\d+", "", text))
     columns = [column_of(name) for name in names]
     order = "".join(letter or "-" for letter, _ in columns)
     if len(order) != width or sorted(order.replace("-", "")) != sorted("txyp"):

@@ -21,6 +21,8 @@ from streams.recording import CHUNK_RECORDS, RecordingSource, cut_off
 from streams.types import InputError, Losses, Packet
 
 SNIFFED_ROWS = 10_000
+UNSORTED_SHARE = 0.1
+"""Share of steps back in time beyond which events are sorted."""
 
 
 def matches(path: Path, head: bytes) -> bool:
@@ -37,6 +39,10 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     content, is_whole = load_npy(path)
     columns, tick_us = _columns(path, content)
     tick_us = tick_us or tick_of(columns[0])
+    t = columns[0]
+    if np.count_nonzero(t[1:] < t[:-1]) > UNSORTED_SHARE * len(t):
+        # Not a clock that jitters: the events have another order, such as that of their pixels.
+        columns = [column[np.argsort(t, kind="stable")] for column in columns]
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
         losses.damage = losses.damage if is_whole else cut_off(path)
