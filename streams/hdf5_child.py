@@ -20,6 +20,7 @@ from streams.types import Events, Frame, InputError, events_from_columns
 
 CHUNK_EVENTS = 65_536
 SNIFFED_EVENTS = 10_000
+KNOWN_FILTERS = {36559: "Prophesee's ECF"}
 DEPTH = 3
 """Groups within groups that are searched for events."""
 
@@ -38,6 +39,8 @@ def read_hdf5(parent: Parent, path: str) -> None:
     if found is None:
         raise Refused("empty", "it has no events: no group or table with t, x, y and p")
     columns, tick_us = found
+    if missing := _missing_filter(columns["t"], h5py):
+        raise Refused("refused", f"it is compressed with {missing}, which hdf5plugin does not know")
     offset_us = _scalar(file, "t_offset")
     is_dsec = "t_offset" in file or "ms_to_idx" in file
     try:
@@ -82,11 +85,19 @@ def _columns(group: Any, h5py: Any, depth: int) -> tuple[dict[str, Any], float |
     return None
 
 
+def _missing_filter(column: Any, h5py: Any) -> str:
+    """What a column is compressed with when it cannot be read because of that, else ""."""
+    settings = column.id.get_create_plist()
+    numbers = [settings.get_filter(index)[0] for index in range(settings.get_nfilters())]
+    missing = [number for number in numbers if not h5py.h5z.filter_avail(number)]
+    return KNOWN_FILTERS.get(missing[0], f"filter {missing[0]}") if missing else ""
+
+
 class _Field:
     """One column of a table, read like a data set of its own."""
 
     def __init__(self, table: Any, field: str | int) -> None:
-        self.attrs = table.attrs
+        self.attrs, self.id = table.attrs, table.id
         self._table, self._field = table, field
 
     def __len__(self) -> int:

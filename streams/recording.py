@@ -63,7 +63,11 @@ class RecordingSource:
         self._marks: list[_Mark] = []
         self._resolution = ANY_RESOLUTION if event_resolution is None else event_resolution
         self._frame_resolution: Resolution | None = None
-        self._info = self._scan(event_resolution, sensor, reconstruct_frames)
+        try:
+            self._info = self._scan(event_resolution, sensor, reconstruct_frames)
+        except BaseException:
+            release()
+            raise
         self._stream = self._packets_from(None)
 
     def _scan(self, stated: Resolution | None, sensor: str, reconstruct: bool) -> SourceInfo:

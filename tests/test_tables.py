@@ -34,6 +34,20 @@ def test_hdf5_tables_and_files_without_events(tmp_path: Path) -> None:
         open_source(str(tmp_path / "none.h5"))
 
 
+def test_hdf5_with_a_codec_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    import h5py
+
+    kind = np.dtype([("x", "u2"), ("y", "u2"), ("p", "i2"), ("t", "i8")])
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_chunk((100,))
+        settings.set_filter(36559, h5py.h5z.FLAG_OPTIONAL, (1,))
+        group, space = file.create_group("CD"), h5py.h5s.create_simple((500,))
+        h5py.h5d.create(group.id, b"events", h5py.h5t.py_create(kind), space, settings)
+    with pytest.raises(InputError, match="Prophesee's ECF, which hdf5plugin does not know"):
+        open_source(str(tmp_path / "e.h5"))
+
+
 def text(rows: list[str], first: str = "") -> bytes:
     return (first + "\n".join(rows) + "\n").encode()
 

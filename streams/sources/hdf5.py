@@ -40,7 +40,8 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
         return RecordingSource(file.path, file.read, resolution, reconstruct_frames=reconstruct_frames,
                                release=file.close)
     except ChildError as error:
-        raise InputError(f"{uri} cannot be read as events: {error}; give an HDF5 file with t, x, y and p") from None
+        raise InputError(f"{uri} cannot be read as events: {error}; give an HDF5 file with t, x, y "
+                         "and p, or the recording that it was made from") from None
     except BaseException:
         file.close()
         raise
