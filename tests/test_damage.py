@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from reading import check_valid, random_events, split
+import standin_child
+from reading import check_valid, put, random_events, split
+from test_dv_camera import STANDIN, children, wait_until
 from written import FORMATS, write
 
-from streams.sources import open_source
+from streams.sources import hdf5, open_source
 from streams.summary import summarize
 from streams.types import InputError
 
@@ -77,3 +80,24 @@ def refusal_of(path: Path) -> str | None:
     except InputError as error:
         return str(error)
     return None
+
+
+@pytest.mark.parametrize("mode", ["hang", "crash", "lie"])
+def test_an_hdf5_library_that_fails_takes_nothing_down(mode: str, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "PROGRAM", [sys.executable, STANDIN, mode])
+    with open_source(str(put(tmp_path, "a.h5", hdf5.MAGIC))) as source:
+        found, _ = split(source)
+        assert len(found) == 3 * standin_child.EVENTS_PER_PACKET
+        assert "a.h5 is damaged" in (source.losses.damage or "")
+    wait_until(lambda: not children())
+
+
+@pytest.mark.parametrize("mode", ["babble", "hang-open"])
+def test_an_hdf5_library_that_cannot_open_is_one_sentence(mode: str, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "PROGRAM", [sys.executable, STANDIN, mode])
+    with pytest.raises(InputError, match="cannot be read as events") as caught:
+        open_source(str(put(tmp_path, "a.h5", hdf5.MAGIC)))
+    assert "\n" not in str(caught.value)
+    wait_until(lambda: not children())

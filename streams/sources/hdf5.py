@@ -36,7 +36,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     file = _File(Path(uri))
     try:
         with file.reader() as (_, opened):
-            resolution = resolution_of(opened, "event_resolution") if opened["stated"] else None
+            resolution = resolution_of(opened, "event_resolution") if opened.get("stated") else None
         return RecordingSource(file.path, file.read, resolution, reconstruct_frames=reconstruct_frames,
                                release=file.close)
     except ChildError as error:
