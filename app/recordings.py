@@ -48,6 +48,8 @@ def _print(summary: RecordingSummary) -> None:
     show(f"  duration: {duration_s:.3f} s")
     if summary.n_rejected:
         show(f"  refused by validation: {summary.n_rejected:,} events")
+    if summary.n_clamped or summary.n_restarts:
+        show(f"  clock mended: {summary.n_clamped:,} late events, {summary.n_restarts:,} restarts")
 
 
 def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:

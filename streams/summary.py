@@ -19,6 +19,7 @@ class RecordingSummary:
     """What `parafovea info` says about a recording.
 
     Times in µs of the recording's clock, None when nothing is in it. n_rejected: events refused by validation.
+    n_clamped, n_restarts: late events and restarts of the clock that were mended.
     damage: one sentence when only a part could be read. Frames that were made from events do not count.
     """
 
@@ -32,6 +33,8 @@ class RecordingSummary:
     start_us: int | None
     end_us: int | None
     n_rejected: int
+    n_clamped: int
+    n_restarts: int
     damage: str | None
     events_origin: EventsOrigin | None
     frames_origin: FramesOrigin | None
@@ -64,7 +67,8 @@ def summarize(source: Source) -> RecordingSummary:
         for t_us in times:
             first_us = t_us if first_us is None else min(first_us, t_us)
             last_us = t_us if last_us is None else max(last_us, t_us)
+    losses = source.losses
     return RecordingSummary(
-        type(source).__module__.rpartition(".")[2], info.name, info.sensor, info.event_resolution,
-        None if made else info.frame_resolution, n_events, n_frames, first_us, last_us, source.losses.n_rejected,
-        source.losses.damage, info.events_origin, None if made else info.frames_origin)
+        info.format or type(source).__module__.rpartition(".")[2], info.name, info.sensor, info.event_resolution,
+        None if made else info.frame_resolution, n_events, n_frames, first_us, last_us, losses.n_rejected,
+        losses.n_clamped, losses.n_restarts, losses.damage, info.events_origin, None if made else info.frames_origin)

@@ -99,6 +99,7 @@ class SourceInfo:
     name: short name for people. event_resolution / frame_resolution: None when it has no such stream.
     live: a camera (keeps only the newest) as opposed to a file (waits). start_us / duration_us: in the
     source's own clock, None when not known in advance. *_origin: where each stream comes from, None = no stream.
+    format: module in streams/sources that reads it, "" when the source's own module says so.
     """
 
     name: str
@@ -110,6 +111,7 @@ class SourceInfo:
     events_origin: EventsOrigin | None = "camera"
     frames_origin: FramesOrigin | None = None
     sensor: str = ""
+    format: str = ""
 
 
 @dataclass
@@ -118,11 +120,15 @@ class Losses:
 
     n_rejected: events refused by validation (outside the sensor, time running backwards, absurd jumps).
     n_dropped: events thrown away because the consumer of a live source was too slow.
+    n_clamped: events that came a little after later ones and were moved to their time.
+    n_restarts: times that the recording's clock started again and was joined to what came before.
     damage: one sentence when the recording is damaged and reading ended early, else None.
     """
 
     n_rejected: int = 0
     n_dropped: int = 0
+    n_clamped: int = 0
+    n_restarts: int = 0
     damage: str | None = None
 
 

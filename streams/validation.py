@@ -20,12 +20,15 @@ POLARITY_OFFSET = 12
 
 
 class Validator:
-    """Lets the credible events of one stream through, packet after packet, and counts the others in `losses`."""
+    """Lets the credible events of one stream through, packet after packet, and counts the others in `losses`.
 
-    def __init__(self, resolution: Resolution | None, losses: Losses) -> None:
+    last_us: time of the newest event let through, None before the first.
+    """
+
+    def __init__(self, resolution: Resolution | None, losses: Losses, last_us: int | None = None) -> None:
+        self.last_us = last_us
         self._resolution = resolution
         self._losses = losses
-        self._last_us: int | None = None
 
     def events(self, raw: np.ndarray) -> Events:
         """Return a copy [n] of what is credible in raw (EVENT_DTYPE, any content)."""
@@ -36,12 +39,12 @@ class Validator:
         # A byte that is neither 0 nor 1 would make a bool that is both.
         packet["p"] = packet.view(np.uint8).reshape(len(packet), -1)[:, POLARITY_OFFSET] != 0
         t = packet["t"]
-        floor_us = int(t[0]) if self._last_us is None else self._last_us
+        floor_us = int(t[0]) if self.last_us is None else self.last_us
         sound = floor_us <= t[0] and int(t[-1]) - floor_us <= ABSURD_JUMP_US and bool(np.all(t[1:] >= t[:-1]))
         if not (sound and self._resolution.contains(packet)):
             packet = self._credible(packet)
         if len(packet):
-            self._last_us = int(packet["t"][-1])
+            self.last_us = int(packet["t"][-1])
         return packet
 
     def _credible(self, packet: Events) -> Events:
@@ -52,16 +55,16 @@ class Validator:
         t = packet["t"]
         if len(t):
             # The median is credible even when the very first time stamp is not.
-            near_us = int(np.median(t)) if self._last_us is None else self._last_us
+            near_us = int(np.median(t)) if self.last_us is None else self.last_us
             # In float64: the difference of two damaged int64 times wraps.
             packet = packet[np.abs(t.astype(np.float64) - near_us) <= ABSURD_JUMP_US]
-            packet = _sorted_part(packet, self._last_us)
+            packet = _sorted_part(packet, self.last_us)
         self._losses.n_rejected += total - len(packet)
         return packet
 
     def frame_time(self, t_us: int) -> bool:
         """Whether a frame's time is credible; a refused frame counts as one rejection."""
-        credible = self._last_us is None or abs(t_us - self._last_us) <= ABSURD_JUMP_US
+        credible = self.last_us is None or abs(t_us - self.last_us) <= ABSURD_JUMP_US
         self._losses.n_rejected += not credible
         return credible
 

@@ -18,7 +18,7 @@ FORBIDDEN = {
            "pipeline.drafters", "pipeline.decoding", "pipeline.decoder"),
     "app": (),
 }
-ONLY_IN = {"dv_processing": ["streams/dv_child.py"]}
+ONLY_IN = {"dv_processing": ["streams/dv_child.py"], "h5py": ["streams/hdf5_child.py"]}
 
 
 def imports(path: Path) -> set[str]:

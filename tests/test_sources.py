@@ -10,7 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import written
 from toy_sources import events_at, frame_at
+from written import FORMATS, write
 
 from streams import sources
 from streams.recorder import Recorder
@@ -73,6 +75,11 @@ def sample(name: str, folder: Path) -> str | Source:
                 recorder.write(events_at(list(range(t_us, t_us + 50_000, 500))))
                 recorder.write(frame_at(t_us + 50_000))
         return str(path)
+    if name == "folder":
+        frames = [frame_at(t_us) for t_us in range(50_000, 500_000, 50_000)]
+        return str(written.folder(folder / "f", events_at(list(range(1000, 500_000, 500))), frames, "rpg"))
+    if name in FORMATS:
+        return str(write(name, folder, events_at(list(range(1000, 500_000, 500)))))
     if name == "webcam":
         return WebcamSource(0, clock=ticking(0.02), opener=lambda number: FakeCamera())
     if name == "dv":
@@ -186,7 +193,7 @@ def test_histograms_count_per_second(source: Source) -> None:
 
 def test_names_are_the_modules_of_the_folder() -> None:
     assert sorted(schemes() + file_formats()) == MODULES
-    assert {"aedat4", "video"} <= set(file_formats())
+    assert {"aedat4", "folder", "video", *FORMATS} == set(file_formats())
     assert {"dv", "synthetic", "webcam"} <= set(schemes())
 
 
@@ -208,8 +215,16 @@ def test_wrong_names_are_one_sentence(uri: str, sentence: str) -> None:
 @pytest.mark.parametrize(("name", "content", "sentence"), [
     ("drive.aedat4", b"just some text\n" * 30, r"is named \.aedat4 but its content is not AEDAT4"),
     ("DRIVE.AEDAT4", b"x", r"is named \.aedat4 but its content is not AEDAT4"),
-    ("old.aedat", b"#!AER-DAT2.0\r\n" + bytes(64), "none of the readable formats"),
-    ("notes.txt", b"hello", r"none of the readable formats \(aedat4, .*video\)"),
+    ("old.aedat", b"#!AER-DAT1.0\r\n" + bytes(64), "is AEDAT 1.0; only 2.0, 3.1 and 4 can be read"),
+    ("header.aedat", b"#!AER-DAT2.0\r\n# AEChip: Davis346\r\n", "has no events and no frames"),
+    ("cut.es", b"Event Stream\2\0\0\1", "ends within its header"),
+    ("atis.es", b"Event Stream\2\0\0\2\x40\1\xf0\0", "is an Event Stream of ATIS events"),
+    ("frame.dat", b"% Version 2\n\x0e\x08" + bytes(16), "DAT events of type 14"),
+    ("notes.txt", b"hello", r"none of the readable formats \(aedat2, .*video\)"),
+    ("table.csv", b"name,age,size,weight\n" + b"3.5,4.5,1.5,9.5\n" * 9, "columns are not time, x, y and polarity"),
+    ("zeros.bin", bytes(4000), "none of the readable formats"),
+    ("noise.bin", np.random.default_rng(0).bytes(4000), "none of the readable formats"),
+    ("no.bag", b"#ROSBAG V2.0\n" + bytes(64), "has no message of dvs_msgs/EventArray"),
     ("empty.aedat4", b"", "is empty"),
 ])
 def test_foreign_files_are_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:

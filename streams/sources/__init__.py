@@ -1,10 +1,10 @@
 """Every way of getting events and frames into the program; a name is a module in this folder.
 
-    with open_source("recording.aedat4") as source: ...     # the content decides: aedat4, video
+    with open_source("recording.aedat4") as source: ...     # the content decides: aedat4, evt3, video, ...
     with open_source("webcam://0") as source: ...           # the scheme is the module
 
 A module offers open_source(uri, **options) -> Source. One that reads files also offers
-matches(path, head) -> bool, where head is the first 4096 bytes.
+matches(path, head) -> bool, where head is the first 4096 bytes, empty for a folder.
 """
 
 from __future__ import annotations
@@ -66,8 +66,22 @@ def _open(name: str, uri: str, options: dict[str, object]) -> Source:
 def _format_of(path: Path) -> str:
     if not path.exists():
         raise InputError(f"{path} does not exist; give the path of a recording or one of {_choices()}")
+    head = b"" if path.is_dir() else _head(path)
+    for name in file_formats():
+        if _module(name).matches(path, head):
+            return name
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give the path of one recording in it")
+        raise InputError(f"{path} is a folder; give the path of one recording in it, or a folder of pictures with a "
+                         "timestamps.txt or images.txt")
+    suffix = path.suffix.lower().lstrip(".")
+    if suffix in file_formats():
+        raise InputError(f"{path} is named .{suffix} but its content is not {suffix.upper()}; check that "
+                         "it is the right file and was copied completely")
+    raise InputError(f"the content of {path} is none of the readable formats ({', '.join(file_formats())}); "
+                     "convert it to AEDAT4 or give another recording")
+
+
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -75,15 +89,7 @@ def _format_of(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     if not head:
         raise InputError(f"{path} is empty; give a recording that has data")
-    for name in file_formats():
-        if _module(name).matches(path, head):
-            return name
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix in file_formats():
-        raise InputError(f"{path} is named .{suffix} but its content is not {suffix.upper()}; check that "
-                         "it is the right file and was copied completely")
-    raise InputError(f"the content of {path} is none of the readable formats ({', '.join(file_formats())}); "
-                     "convert it to AEDAT4 or give another recording")
+    return head
 
 
 def _choices() -> str:
