@@ -50,6 +50,11 @@ class DecoderSession:
         return list(self._committed)
 
     @torch.inference_mode()
+    def read(self) -> tuple[Tensor, list[int]]:
+        """The visual prefix [P, D] and the prompt, for who feeds them to another decoder; the cache stays as it is."""
+        return self._read_prefix(), list(self._prompt)
+
+    @torch.inference_mode()
     def prefill(self) -> None:
         """Read the prefix and all of the prompt but its last token; a second call does nothing."""
         if self._prefix_rows is not None:
