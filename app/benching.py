@@ -137,10 +137,11 @@ def say_skipped(skipped: dict[str, str]) -> None:
 def command() -> str:
     """The command that runs, with the options that were given."""
     context = click.get_current_context()
-    given = [f"{parameter.opts[0]} {context.params[parameter.name]}" for parameter in context.command.params
-             if parameter.name in context.params and not getattr(parameter, "is_flag", False)
-             and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE]
-    return " ".join(["parafovea", context.info_name or "", *given])
+    given = [parameter for parameter in context.command.params if parameter.name in context.params and
+             context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE]
+    words = [parameter.opts[0] if getattr(parameter, "is_flag", False)
+             else f"{parameter.opts[0]} {context.params[parameter.name or '']}" for parameter in given]
+    return " ".join(["parafovea", context.info_name or "", *words])
 
 
 def show(tables: list[Table], as_json: bool) -> None:

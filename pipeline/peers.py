@@ -94,14 +94,14 @@ class Places(nn.Embedding):
 class SeeingLlama(LlamaForCausalLM):  # type: ignore[misc, unused-ignore]
     """transformers' Llama with places for visual rows; places that stay empty are not attended to."""
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What forward() is given: empty places masked, positions counted after them, as in left padding."""
         # generate() reads the names of these parameters: it looks further only where one is called kwargs
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
         empty = self.get_input_embeddings().empty
         if empty:
-            length, end = inputs["input_ids"].shape[1], inputs["attention_mask"].shape[1]
-            mask = inputs["attention_mask"].clone()
+            length, end = inputs["input_ids"].shape[1], input_ids.shape[1]
+            mask = torch.ones_like(input_ids)
             mask[:, :empty] = 0
             at = torch.arange(end - length - empty, end - empty, device=mask.device)[None].clamp_min(0)
             inputs |= {"attention_mask": mask, "position_ids": at}
