@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.packed import PackedLinear
+
 FINAL = -1
 """Tap of the state after the final norm: what the head reads."""
 
@@ -117,11 +119,11 @@ class Layer(nn.Module):
         size, head = config.hidden_size, config.head_size
         self.split = (config.heads * head, config.kv_heads * head, config.kv_heads * head)
         self.attention_norm = RMSNorm(size, config.norm_eps)
-        self.qkv = nn.Linear(size, sum(self.split), bias=False)
-        self.out = nn.Linear(config.heads * head, size, bias=False)
+        self.qkv = PackedLinear(size, sum(self.split), bias=False)
+        self.out = PackedLinear(config.heads * head, size, bias=False)
         self.mlp_norm = RMSNorm(size, config.norm_eps)
-        self.gate_up = nn.Linear(size, 2 * config.intermediate_size, bias=False)
-        self.down = nn.Linear(config.intermediate_size, size, bias=False)
+        self.gate_up = PackedLinear(size, 2 * config.intermediate_size, bias=False)
+        self.down = PackedLinear(config.intermediate_size, size, bias=False)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, values, each [B, heads, T, head_size]."""
@@ -183,7 +185,7 @@ class Decoder(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.head = PackedLinear(config.hidden_size, config.vocab_size, bias=False)
         if config.tied:
             self.head.weight = self.embed.weight
         cos, sin = rotary(config)
