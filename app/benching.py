@@ -29,7 +29,8 @@ MOST_REPLAYED, FEWEST_REPLAYED = 100, 4
 @dataclass(frozen=True)
 class BenchOptions:
     """What `bench` and `calibrate` were told: clips, names of drafters or "all", how answers are written, folder for
-    the report, JSON, folder with stages of a training, whether transformers is measured beside them."""
+    the report, JSON, folder with stages of a training, whether transformers is measured beside them, whether the
+    time of an answer is taken apart."""
 
     clips: int
     drafters: str
@@ -39,6 +40,7 @@ class BenchOptions:
     as_json: bool
     checkpoints: Path | None = None
     peers: bool = False
+    profile: bool = False
 
 
 def bench(options: BenchOptions, model_options: ModelOptions) -> None:
@@ -76,6 +78,14 @@ def leave_if_broken(broken: list[str]) -> None:
         terminal.people.print(f"parafovea: NOT LOSSLESS: {sentence}; this is a defect of ours", style="bold red")
     if broken:
         sys.exit(1)
+
+
+def one_comparison(options: BenchOptions) -> None:
+    """Raises InputError where more than one kind of comparison is asked for."""
+    asked = [name for name, given in (("--peers", options.peers), ("--profile", options.profile),
+                                      ("--checkpoints", options.checkpoints is not None)) if given]
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(asked)} are different comparisons; give one of them")
 
 
 def check(options: BenchOptions) -> None:

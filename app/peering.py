@@ -37,15 +37,13 @@ CONDITIONS = (
 
 def bench_peers(options: BenchOptions, model_options: ModelOptions) -> None:
     """Answer about unseen scenes with every drafter and every peer. Leaves with exit code 1 when a lossless rule was
-    not lossless. Raises InputError for stages of a training and for a rule that is not greedy."""
+    not lossless. Raises InputError for a rule that is not greedy."""
     from pipeline.acceptance import Greedy
     from pipeline.clips import clips
     from pipeline.measure import BenchTable, compare
     from pipeline.peers import PEERS, Peers, compared
 
     check(options)
-    if options.checkpoints is not None:
-        raise InputError("--peers and --checkpoints are two comparisons; give one of them")
     if options.rule != Greedy():
         raise InputError(f"--peers compares greedy decoding, got the rule {options.rule.name}; leave --rule and "
                          "--temperature away")

@@ -65,6 +65,11 @@ def write_peers(out: Path, line: dict[str, Any], tables: list[str], command: str
     _write(out, "peers", parts, line)
 
 
+def write_profile(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
+    """profile.md and profile.json. line: the "profile" line with its provenance; tables: Markdown."""
+    _write(out, "profile", ["# Where the time goes", _origin(line, command), *tables], line)
+
+
 def write_calibration(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
     """calibration.md, calibration.png and calibration.json, which holds the curves."""
     if line["drafters"]:

@@ -222,7 +222,7 @@ def test_a_peer_with_other_words_is_pointed_out(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize(("options", "message"), [
     (["--temperature", "0.7"], "got the rule sampling"), (["--rule", "typical"], "got the rule typical"),
-    (["--checkpoints", "nowhere"], "give one of them"), (["--clips", "0"], "at least 1")])
+    (["--checkpoints", "nowhere"], "different comparisons"), (["--clips", "0"], "at least 1")])
 def test_what_cannot_be_compared_is_refused(options: list[str], message: str) -> None:
     result, _ = run("bench", "--peers", *options)
     assert result.exit_code == 2
