@@ -20,7 +20,7 @@ from app.benching import (
     usable,
     wanted,
 )
-from app.compose import ModelOptions, load
+from app.compose import ModelOptions, load, quiet_libraries
 from app.measuring import provenance, show_progress
 from streams.types import InputError
 
@@ -34,6 +34,8 @@ ROWS, LOOKED_INTO = (1, 2, 4, 8, 16), (1, 8)
 def profile(options: BenchOptions, model_options: ModelOptions) -> None:
     """Give detailed answers about unseen scenes and time verify passes. Raises InputError for a verifier that does not
     run on our decoder."""
+    # before torch is imported
+    quiet_libraries()
     from pipeline.clips import clips
     from pipeline.measure import QUESTIONS, BenchTable, compare
     from pipeline.profiling import measure_bound, pass_operators, pass_seconds
