@@ -29,10 +29,10 @@ CONDITIONS = (
     "Same RGB VLM weights, windows and prompts; float32, batch 1, greedy, eye, projector and decoder prefill included, "
     "every window read anew by everybody; one interleaved run in both orders (A B B A); ratio of sums with a 95 % "
     "bootstrap interval over clips. Everybody has {threads} thread(s) per model and runs under torch.inference_mode, "
-    "nothing is compiled; our event VLM works beside our RGB VLM on a second core, transformers reads and drafts on "
-    "the core it verifies on. Each peer runs with the fastest of its settings ({tried} tried on a scene outside the "
-    "clips): {settings}. The assistant is the event VLM's decoder with its own visual rows; places that it has no rows "
-    "for are masked.")
+    "nothing is compiled, our own matrices are laid out for the processor; our event VLM works beside our RGB VLM on a "
+    "second core, transformers reads and drafts on the core it verifies on. Each peer runs with the fastest of its "
+    "settings ({tried} tried on a scene outside the clips): {settings}. The assistant is the event VLM's decoder with "
+    "its own visual rows; places that it has no rows for are masked.")
 
 
 def bench_peers(options: BenchOptions, model_options: ModelOptions) -> None:

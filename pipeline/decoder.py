@@ -128,9 +128,11 @@ class Layer(nn.Module):
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, values, each [B, heads, T, head_size]."""
         batch, length, _ = x.shape
-        parts = self.qkv(self.attention_norm(x)).split(self.split, -1)
-        q, k, v = (p.view(batch, length, -1, self.config.head_size).transpose(1, 2) for p in parts)
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+        heads, shared = self.config.heads, self.config.kv_heads
+        parts = self.qkv(self.attention_norm(x)).view(batch, length, -1, self.config.head_size).transpose(1, 2)
+        turned, v = parts.split((heads + shared, shared), 1)
+        q, k = rotate(turned, cos, sin).split((heads, shared), 1)
+        return q, k, v
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache: KVCache | None, index: int) -> Tensor:
         """Attention of projected rows [B, heads, T, head_size] to themselves and, after writing them behind its
@@ -198,16 +200,19 @@ class Decoder(nn.Module):
         """Run embeddings x [B, T, D] at integer positions [B or 1, T].
 
         mask: bool [B or 1, 1, T, S], True = may attend; S counts the cache's valid rows and then T. None is
-        causal and only allowed on an empty cache. Returns final-norm states [B, T, D] and, for taps, the
-        states entering those layers (FINAL = the final-norm state) as [B, T, taps, D].
+        causal and only allowed on an empty cache or for one row, which sees everything. Returns final-norm states
+        [B, T, D] and, for taps, the states entering those layers (FINAL = the final-norm state) as [B, T, taps, D].
         skip: layers whose attention is left out; they write nothing to the cache. cosines: is given one number per
         layer, the mean cosine of a state before and after attention.
         Raises ValueError when the cache is full or causal attention is asked for on a filled one.
         """
         if cache is not None and cache.length + x.shape[1] > cache.capacity:
             raise ValueError(f"the answer is too long: {cache.length} + {x.shape[1]} tokens exceed {cache.capacity}")
-        if mask is None and cache is not None and cache.length:
+        if mask is None and cache is not None and cache.length and x.shape[1] > 1:
             raise ValueError("a filled cache needs an explicit mask")
+        if mask is not None:
+            # attention would turn it into numbers in every layer
+            mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill_(~mask, float("-inf"))
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         tapped: dict[int, Tensor] = {}
         for index, layer in enumerate(self.layers):

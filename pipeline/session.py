@@ -90,12 +90,20 @@ class DecoderSession:
         tokens = torch.tensor(self._pending + draft.tokens, device=device)
         mask = attention_mask(draft.parents, prefix, pending)[None, None].to(device)
         where = positions(draft.depths(), prefix, pending)[None].to(device)
-        states, tapped = self._decoder(self._decoder.embed(tokens)[None], where, mask, self._cache, self._taps)
-        assert tapped is not None
-        self._scored = draft
-        boxes = None if self._locate is None else self._locate(tapped[0, pending - 1:, 0], where[0, pending - 1:],
-                                                               mask[0, 0, pending - 1:], self._cache)
-        return Scores(self._decoder.head(states[0, pending - 1:]), tapped[0, pending - 1:], boxes)
+        # one row sees everything
+        states, hidden = self._decoder(self._decoder.embed(tokens)[None], where, mask if len(tokens) > 1 else None,
+                                       self._cache, self._taps)
+        assert hidden is not None
+        self._scored, tapped, locate = draft, hidden[0, pending - 1:], self._locate
+
+        def find() -> Tensor:
+            assert locate is not None
+            if self._scored is not draft:
+                raise RuntimeError("boxes are asked for before commit()")
+            with torch.inference_mode():
+                return locate(tapped[:, 0], where[0, pending - 1:], mask[0, 0, pending - 1:], self._cache)
+
+        return Scores(self._decoder.head(states[0, pending - 1:]), tapped, find if locate is not None else None)
 
     @torch.inference_mode()
     def ahead(self, skip: Collection[int], choose: Callable[[Scores], int | None]) -> None:

@@ -5,7 +5,7 @@ import torch
 from toy_models import random_decoder
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pipeline.decoder import FINAL, Decoder, DecoderConfig
+from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
 from pipeline.session import DecoderSession
 from pipeline.types import Draft, Verdict
 
@@ -122,3 +122,24 @@ def test_session_refuses_misuse() -> None:
         session.rewind(1)
     with pytest.raises(ValueError, match="too long"):
         session.score(Draft.chain(list(range(9)), "t"))
+
+
+def test_boxes_are_looked_for_once_and_only_when_wanted() -> None:
+    asked = list[int]()
+
+    def locate(entering: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: KVCache) -> torch.Tensor:
+        asked.append(len(entering))
+        assert mask.shape == (len(entering), cache.length + 1 + len(TREE))
+        assert positions.tolist() == [2, 3, 4, 4, 3, 5, 6]
+        return torch.arange(4.0).expand(len(entering), 4)
+
+    session = DecoderSession(random_decoder(0), lambda: torch.zeros(0, 32), [1, 2, 3], capacity=32, locate=locate)
+    session.prefill()
+    scores, unwanted = session.score(TREE), Verdict([], 9, "recovered")
+    assert asked == []
+    assert scores.boxes is scores.boxes
+    assert asked == [7]
+    scores = session.score(TREE)
+    session.commit(TREE, unwanted)
+    with pytest.raises(RuntimeError, match="before commit"):
+        _ = scores.boxes

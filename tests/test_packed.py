@@ -15,6 +15,7 @@ INPUTS, OUTPUTS = 96, 64
 @pytest.fixture
 def layer(monkeypatch: pytest.MonkeyPatch) -> PackedLinear:
     monkeypatch.setattr(packed, "SMALLEST", 1)
+    monkeypatch.setattr(packed, "BLOCKED", 1)
     torch.manual_seed(0)
     return PackedLinear(INPUTS, OUTPUTS, bias=False).requires_grad_(False)
 
