@@ -101,7 +101,7 @@ class Prefix:
 
     prompt: tokens of the question; visual: rows in front of it; hidden [visual + len(prompt) - 1, taps, D]: states of
     the tapped layers at all rows but the last token of the prompt, which the first verify pass feeds.
-    cosines: of the states before and after each layer's attention, mean over these rows; ahead: lends the verifier to
+    cosines: of the states before and after each layer's attention, mean over all rows; ahead: lends the verifier to
     who drafts with it. Both None where the verifier is somebody else's code.
     """
 

@@ -143,3 +143,21 @@ def test_boxes_are_looked_for_once_and_only_when_wanted() -> None:
     session.commit(TREE, unwanted)
     with pytest.raises(RuntimeError, match="before commit"):
         _ = scores.boxes
+
+
+@pytest.mark.parametrize("drafted", [[], [5, 6]])
+def test_the_first_pass_without_a_draft_is_part_of_reading(drafted: list[int]) -> None:
+    model, passes = reference(2, tied=False), list[int]()
+    session = begin(model, [1, 2, 3])
+    session._decoder.register_forward_hook(lambda module, inputs, result: passes.append(inputs[0].shape[1]))
+    before = session.score(Draft.none()).logits[0]
+    assert passes == []
+    torch.testing.assert_close(before, next_logits(model, [1, 2, 3]), atol=2e-5, rtol=1e-5)
+    draft = Draft.chain(drafted, "t")
+    session.score(draft)
+    session.commit(draft, Verdict(list(range(len(drafted))), 7, "bonus"))
+    after = session.score(Draft.none()).logits[0]
+    assert passes == ([3, 1] if drafted else [1])
+    torch.testing.assert_close(after, next_logits(model, [1, 2, 3, *drafted, 7]), atol=2e-5, rtol=1e-5)
+    session.rewind(0)
+    torch.testing.assert_close(session.score(Draft.none()).logits[0], before, atol=2e-5, rtol=1e-5)
