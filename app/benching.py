@@ -29,7 +29,8 @@ MOST_REPLAYED, FEWEST_REPLAYED = 100, 4
 @dataclass(frozen=True)
 class BenchOptions:
     """What `bench` and `calibrate` were told: clips, names of drafters or "all", how answers are written, folder for
-    the report, JSON, folder with stages of a training."""
+    the report, JSON, folder with stages of a training, whether transformers is measured beside them, whether the
+    time of an answer is taken apart."""
 
     clips: int
     drafters: str
@@ -38,6 +39,8 @@ class BenchOptions:
     out: Path | None
     as_json: bool
     checkpoints: Path | None = None
+    peers: bool = False
+    profile: bool = False
 
 
 def bench(options: BenchOptions, model_options: ModelOptions) -> None:
@@ -54,7 +57,7 @@ def bench(options: BenchOptions, model_options: ModelOptions) -> None:
     line = {**result.to_json(), "rule": asdict(options.rule), "budget": options.limits.budget,
             "replayed": replayed, "models": models.summary, "skipped": skipped, "broken": result.broken(),
             **provenance()}
-    tables = [_timed(length, rows) for length, rows in line["by_length"].items()]
+    tables = [timed(length, rows) for length, rows in line["by_length"].items()]
     tables += [_guessed(length, rows) for length, rows in line["by_length"].items()]
     if options.checkpoints is not None:
         line["checkpoints"] = [_stage(name, row) for name, row in line["drafters"].items() if name != PLAIN]
@@ -66,10 +69,23 @@ def bench(options: BenchOptions, model_options: ModelOptions) -> None:
         terminal.people.print(f"report: {options.out / 'bench.md'}")
     if options.as_json:
         terminal.print_json(line)
-    if line["broken"]:
-        for sentence in line["broken"]:
-            terminal.people.print(f"parafovea: NOT LOSSLESS: {sentence}; this is a defect of ours", style="bold red")
+    leave_if_broken(line["broken"])
+
+
+def leave_if_broken(broken: list[str]) -> None:
+    """Leave with exit code 1 when a lossless rule was not lossless."""
+    for sentence in broken:
+        terminal.people.print(f"parafovea: NOT LOSSLESS: {sentence}; this is a defect of ours", style="bold red")
+    if broken:
         sys.exit(1)
+
+
+def one_comparison(options: BenchOptions) -> None:
+    """Raises InputError where more than one kind of comparison is asked for."""
+    asked = [name for name, given in (("--peers", options.peers), ("--profile", options.profile),
+                                      ("--checkpoints", options.checkpoints is not None)) if given]
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(asked)} are different comparisons; give one of them")
 
 
 def check(options: BenchOptions) -> None:
@@ -131,10 +147,11 @@ def say_skipped(skipped: dict[str, str]) -> None:
 def command() -> str:
     """The command that runs, with the options that were given."""
     context = click.get_current_context()
-    given = [f"{parameter.opts[0]} {context.params[parameter.name]}" for parameter in context.command.params
-             if parameter.name in context.params and not getattr(parameter, "is_flag", False)
-             and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE]
-    return " ".join(["parafovea", context.info_name or "", *given])
+    given = [parameter for parameter in context.command.params if parameter.name in context.params and
+             context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE]
+    words = [parameter.opts[0] if getattr(parameter, "is_flag", False)
+             else f"{parameter.opts[0]} {context.params[parameter.name or '']}" for parameter in given]
+    return " ".join(["parafovea", context.info_name or "", *words])
 
 
 def show(tables: list[Table], as_json: bool) -> None:
@@ -150,7 +167,8 @@ def markdown(shown: Table) -> str:
                                                   zip(*columns, strict=True))
 
 
-def _timed(length: str, rows: dict[str, Any]) -> Table:
+def timed(length: str, rows: dict[str, Any]) -> Table:
+    """Drafters against plain decoding on one question length."""
     made = Table("drafter", "per check", "identical", "speed-up, 95 %", "after reading", "estimate", "τ/1.1, claimed",
                  "tokens/s", "ms draft/verify/other", "1st guess", "1st word", title=f"{length} answers")
     for name, row in rows.items():
@@ -161,7 +179,7 @@ def _timed(length: str, rows: dict[str, Any]) -> Table:
             f"{row['estimates']['from_costs']:.2f}", f"{row['estimates']['claimed_formula']:.2f}",
             f"{row['tokens_per_s']:.0f}",
             " ".join(f"{row[part] * 1e3:.1f}" for part in ("draft_s", "verify_s", "other_s")),
-            _ms(row["first_draft_s"]), _ms(row["first_token_s"]))
+            milliseconds(row["first_draft_s"]), milliseconds(row["first_token_s"]))
     return made
 
 
@@ -202,5 +220,6 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _ms(seconds: float | None) -> str:
+def milliseconds(seconds: float | None) -> str:
+    """0.0123 as 12 ms; None as a dash."""
     return "–" if seconds is None else f"{seconds * 1e3:.0f} ms"

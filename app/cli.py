@@ -223,19 +223,21 @@ def evaluate(what: str, scenes: int, seed: int, as_json: bool, models: ModelOpti
 def bench_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of everything that measures drafters; given on as one BenchOptions."""
     @wraps(command)
-    def with_options(clips: int, drafters: str, rule: Rule, limits: Limits, out: Path | None, as_json: bool,
-                     models: ModelOptions, checkpoints: Path | None = None) -> None:
+    def with_options(clips: int, drafters: str | None, rule: Rule, limits: Limits, out: Path | None, as_json: bool,
+                     models: ModelOptions, checkpoints: Path | None = None, peers: bool = False,
+                     profile: bool = False) -> None:
         from app.benching import BenchOptions
 
-        command(BenchOptions(clips, drafters, rule, limits, out, as_json, checkpoints), models)
+        asked = drafters or ("vlm" if peers or profile else "all")
+        command(BenchOptions(clips, asked, rule, limits, out, as_json, checkpoints, peers, profile), models)
 
     with_options = rule_options(with_options)
     for option in (
             click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout"),
             click.option("--out", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
                          help="write a report with a picture here"),
-            click.option("--drafters", default="all", show_default=True, metavar="NAME[:VARIANT],...",
-                         help="or all: every drafter in all its variants"),
+            click.option("--drafters", default=None, metavar="NAME[:VARIANT],...",
+                         help="or all: every drafter in all its variants; default: all, with --peers or --profile vlm"),
             click.option("--clips", default=20, show_default=True, help="unseen scenes to describe")):
         with_options = option(with_options)
     return model_options(with_options)
@@ -244,12 +246,18 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.option("--checkpoints", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
               help="compare the stages of one drafter's training: a folder with a checkpoint folder per stage")
+@click.option("--peers", is_flag=True,
+              help="compare with transformers on the same weights: generate, prompt lookup, assisted generation")
+@click.option("--profile", is_flag=True,
+              help="where the time of a detailed answer goes, and what this machine would allow a verify pass")
 @bench_options
 def bench(options: BenchOptions, models: ModelOptions) -> None:
     """Compare drafters with plain decoding: identity, acceptance, wall-clock."""
-    from app.benching import bench
+    from app import benching, peering, profiling
 
-    bench(options, models)
+    benching.one_comparison(options)
+    run = peering.bench_peers if options.peers else profiling.profile if options.profile else benching.bench
+    run(options, models)
 
 
 @main.command()

@@ -65,6 +65,7 @@ def quiet_libraries() -> None:
     """Keep libraries from writing to the terminal."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def interactive() -> bool:

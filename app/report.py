@@ -14,6 +14,9 @@ from typing import Any
 
 from streams.types import InputError
 
+COLOURS = ("#4477aa", "#66ccee", "#bbbbbb")
+"""One per question length."""
+
 MACHINE = ("commit", "machine", "processor", "cores", "threads", "python", "torch", "transformers", "numpy")
 
 
@@ -48,6 +51,23 @@ Speed-up: plain decoding's wall-clock over the drafter's, reading included, batc
 sums with a 95 % bootstrap interval over clips. Two estimates of the part after reading: from τ and the measured cost of
 a round; and by the formula τ / 1.1 that the project began with (claimed). Guesses accepted by depth: of those
 whose parent was accepted, with Wilson's 95 % interval in the picture and in bench.json."""
+
+
+def write_peers(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
+    """peers.md, peers.png and peers.json. line: the "bench" line with its peers and provenance; tables: Markdown."""
+    _draw_peers(out / "peers.png", line["peers_by_length"])
+    skipped = [f"- `{name}` was skipped: {reason}" for name, reason in {**line["skipped"],
+                                                                        **line["skipped_peers"]}.items()]
+    broken = [f"- **NOT LOSSLESS: {sentence}**" for sentence in line["broken"]]
+    unequal = [f"- **{sentence}**" for sentence in line["unequal"]]
+    parts = ["# The same weights in transformers", _origin(line, command), *broken, *unequal, line["conditions"],
+             "![speed-up over transformers](peers.png)", *tables, *skipped]
+    _write(out, "peers", parts, line)
+
+
+def write_profile(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
+    """profile.md and profile.json. line: the "profile" line with its provenance; tables: Markdown."""
+    _write(out, "profile", ["# Where the time goes", _origin(line, command), *tables], line)
 
 
 def write_calibration(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
@@ -105,6 +125,27 @@ def _draw_bench(path: Path, rows: dict[str, dict[str, Any]]) -> None:
     lines.grid(alpha=0.3)
     if lines.get_legend_handles_labels()[0]:
         lines.legend(fontsize=7)
+    figure.savefig(path, dpi=90)
+
+
+def _draw_peers(path: Path, lengths: dict[str, dict[str, Any]]) -> None:
+    figure = _figure(1, 1)
+    axes, height = figure.subplots(), 0.8 / len(lengths)
+    bars = {name: ("speedup_of_best", name) for row in lengths.values() for name in row["peers"]}
+    bars = {"our plain decoding over transformers_generate": ("speedup_of_none", "transformers_generate"),
+            **{f"our best over {name}": key for name, key in bars.items()}}
+    for number, (length, row) in enumerate(lengths.items()):
+        for place, (key, peer) in enumerate(bars.values()):
+            if peer in row["peers"]:
+                ratio, (low, high) = row["peers"][peer][key], row["peers"][peer][f"{key}_ci"]
+                axes.barh(place + number * height, ratio, height, color=COLOURS[number % len(COLOURS)],
+                          xerr=[[max(0.0, ratio - low)], [max(0.0, high - ratio)]], capsize=2,
+                          label=f"{length} answers" if place == 0 else None)
+    axes.set_yticks([place + 0.4 - height / 2 for place in range(len(bars))], list(bars), fontsize=7)
+    axes.invert_yaxis()
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set(title="speed-up over transformers", xlabel="times")
+    axes.legend(fontsize=7)
     figure.savefig(path, dpi=90)
 
 

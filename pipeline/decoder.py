@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.packed import PackedLinear
+
 FINAL = -1
 """Tap of the state after the final norm: what the head reads."""
 
@@ -117,18 +119,20 @@ class Layer(nn.Module):
         size, head = config.hidden_size, config.head_size
         self.split = (config.heads * head, config.kv_heads * head, config.kv_heads * head)
         self.attention_norm = RMSNorm(size, config.norm_eps)
-        self.qkv = nn.Linear(size, sum(self.split), bias=False)
-        self.out = nn.Linear(config.heads * head, size, bias=False)
+        self.qkv = PackedLinear(size, sum(self.split), bias=False)
+        self.out = PackedLinear(config.heads * head, size, bias=False)
         self.mlp_norm = RMSNorm(size, config.norm_eps)
-        self.gate_up = nn.Linear(size, 2 * config.intermediate_size, bias=False)
-        self.down = nn.Linear(config.intermediate_size, size, bias=False)
+        self.gate_up = PackedLinear(size, 2 * config.intermediate_size, bias=False)
+        self.down = PackedLinear(config.intermediate_size, size, bias=False)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, values, each [B, heads, T, head_size]."""
         batch, length, _ = x.shape
-        parts = self.qkv(self.attention_norm(x)).split(self.split, -1)
-        q, k, v = (p.view(batch, length, -1, self.config.head_size).transpose(1, 2) for p in parts)
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+        heads, shared = self.config.heads, self.config.kv_heads
+        parts = self.qkv(self.attention_norm(x)).view(batch, length, -1, self.config.head_size).transpose(1, 2)
+        turned, v = parts.split((heads + shared, shared), 1)
+        q, k = rotate(turned, cos, sin).split((heads, shared), 1)
+        return q, k, v
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache: KVCache | None, index: int) -> Tensor:
         """Attention of projected rows [B, heads, T, head_size] to themselves and, after writing them behind its
@@ -183,7 +187,7 @@ class Decoder(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.head = PackedLinear(config.hidden_size, config.vocab_size, bias=False)
         if config.tied:
             self.head.weight = self.embed.weight
         cos, sin = rotary(config)
@@ -196,16 +200,19 @@ class Decoder(nn.Module):
         """Run embeddings x [B, T, D] at integer positions [B or 1, T].
 
         mask: bool [B or 1, 1, T, S], True = may attend; S counts the cache's valid rows and then T. None is
-        causal and only allowed on an empty cache. Returns final-norm states [B, T, D] and, for taps, the
-        states entering those layers (FINAL = the final-norm state) as [B, T, taps, D].
+        causal and only allowed on an empty cache or for one row, which sees everything. Returns final-norm states
+        [B, T, D] and, for taps, the states entering those layers (FINAL = the final-norm state) as [B, T, taps, D].
         skip: layers whose attention is left out; they write nothing to the cache. cosines: is given one number per
         layer, the mean cosine of a state before and after attention.
         Raises ValueError when the cache is full or causal attention is asked for on a filled one.
         """
         if cache is not None and cache.length + x.shape[1] > cache.capacity:
             raise ValueError(f"the answer is too long: {cache.length} + {x.shape[1]} tokens exceed {cache.capacity}")
-        if mask is None and cache is not None and cache.length:
+        if mask is None and cache is not None and cache.length and x.shape[1] > 1:
             raise ValueError("a filled cache needs an explicit mask")
+        if mask is not None:
+            # attention would turn it into numbers in every layer
+            mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill_(~mask, float("-inf"))
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         tapped: dict[int, Tensor] = {}
         for index, layer in enumerate(self.layers):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,14 +49,19 @@ class Answer:
 Listen: TypeAlias = Callable[[str, int, Answer], None]
 """Is told drafter, clip and answer."""
 
+Peer: TypeAlias = Callable[[Window, str], Answer]
+"""Somebody else's program on the verifier's weights: answers a question about a window that it has not read."""
+
 
 @dataclass
 class Runs:
-    """What one drafter did: seconds per clip (in all, and after reading) and sums over all answers; histogram, depths
-    and cosines over the first time that each answer was given, for repeating it adds no evidence."""
+    """What one drafter did: seconds per clip (in all, after reading, until the first [guess, verified word], NaN
+    without a guess) and sums over all answers; histogram, depths and cosines over the first time that each answer was
+    given, for repeating it adds no evidence."""
 
     seconds: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     writing: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    first_words: dict[int, np.ndarray] = field(default_factory=lambda: defaultdict(lambda: np.zeros(2)))
     answers: int = 0
     identical: int = 0
     lossless: bool = True
@@ -100,6 +106,8 @@ class Runs:
                                           if span.lane == "draft")
         self.other_s += caption.total_s - covered_s([(span.start_s, span.end_s) for span in spans])
         self.first_token_s.append(caption.first_token_s)
+        guess_s = float("nan") if caption.first_draft_s is None else caption.first_draft_s
+        self.first_words[clip] += (guess_s, caption.first_token_s)
         if caption.first_draft_s is not None:
             self.first_draft_s.append(caption.first_draft_s)
         for cycle in answer.cycles:
@@ -139,15 +147,26 @@ class Runs:
 
 @dataclass
 class BenchTable:
-    """Runs per question length and drafter."""
+    """Runs per question length and drafter or peer."""
 
     runs: dict[str, dict[str, Runs]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Runs)))
     clips: int = 0
+    peers: tuple[str, ...] = ()
 
-    def speedup(self, length: str, name: str) -> tuple[float, float, float]:
-        """Plain time over the drafter's time: ratio of sums and its 95 % bootstrap interval over clips."""
-        plain, own = self.runs[length][PLAIN].seconds, self.runs[length][name].seconds
-        return ratio_of_sums(np.array([[plain[clip], own[clip]] for clip in sorted(own)]))
+    def speedup(self, length: str, name: str, over: str = PLAIN) -> tuple[float, float, float]:
+        """The time of `over` over the drafter's: ratio of sums and its 95 % bootstrap interval over clips."""
+        slow, fast = self.runs[length][over].seconds, self.runs[length][name].seconds
+        return ratio_of_sums(np.array([[slow[clip], fast[clip]] for clip in sorted(fast)]))
+
+    def own(self, length: str) -> dict[str, Runs]:
+        """Our drafters' runs, without the peers'."""
+        return {name: runs for name, runs in self.runs[length].items() if name not in self.peers}
+
+    def best(self, length: str) -> str | None:
+        """The fastest lossless drafter other than plain decoding, None when there is none."""
+        ratios = {name: self.speedup(length, name)[0] for name, runs in self.own(length).items()
+                  if name != PLAIN and runs.lossless}
+        return max(ratios, key=lambda name: ratios[name]) if ratios else None
 
     def row(self, length: str, name: str) -> dict[str, Any]:
         """One drafter's numbers on one question length, as in the "bench" line of design.md §8.
@@ -166,36 +185,35 @@ class BenchTable:
     def broken(self) -> list[str]:
         """Sentences about drafters whose answers differ from plain decoding's though their rule is lossless."""
         return [f"{name} gave {runs.answers - runs.identical} of {runs.answers} {length} answers that differ from "
-                "plain decoding" for length, drafters in self.runs.items() for name, runs in drafters.items()
+                "plain decoding" for length in self.runs for name, runs in self.own(length).items()
                 if runs.lossless and runs.identical < runs.answers]
 
     def to_json(self) -> dict[str, Any]:
         """Detailed captions per drafter, all lengths, and the best drafter per length."""
-        best = {}
-        for length, drafters in self.runs.items():
-            ratios = {name: self.speedup(length, name)[0] for name in drafters if name != PLAIN}
-            if ratios:
-                winner = max(ratios, key=lambda name: ratios[name])
-                best[length] = {"drafter": winner, "speedup": round(ratios[winner], 3)}
-        by_length = {length: {name: self.row(length, name) for name in drafters}
-                     for length, drafters in self.runs.items()}
+        best = {length: {"drafter": name, "speedup": round(self.speedup(length, name)[0], 3)}
+                for length in self.runs if (name := self.best(length)) is not None}
+        by_length = {length: {name: self.row(length, name) for name in self.own(length)} for length in self.runs}
         return {"type": "bench", "clips": self.clips, "drafters": by_length.get("detailed", {}),
                 "by_length": by_length, "best": best}
 
 
 def compare(models: Models, names: Sequence[str], windows: Sequence[Window], replayed: Sequence[Window],
             table: BenchTable, questions: Mapping[str, str] = QUESTIONS, rule: Rule = DEFAULT_RULE,
-            limits: Limits | None = None, listen: Listen | None = None) -> Iterator[tuple[int, int]]:
-    """Answer about every window with every drafter, forwards and backwards; yields (steps done, steps).
+            limits: Limits | None = None, listen: Listen | None = None,
+            peers: Mapping[str, Peer] = MappingProxyType({})) -> Iterator[tuple[int, int]]:
+    """Answer about every window with every drafter and peer, forwards and backwards; yields (steps done, steps).
 
-    replayed: consecutive windows of one sequence, asked REPLAYED. listen: is told every answer about `windows` of the
-    forward pass.
+    replayed: consecutive windows of one sequence, asked REPLAYED, which peers do not see. listen: is told every answer
+    about `windows` of the forward pass.
     """
     order = [PLAIN, *(name for name in names if name != PLAIN)]
+    everybody, table.peers = [*order, *peers], tuple(peers)
     # conversations of their own per pass and length: a memory must not have heard about the clip it is timed on
-    passes = {length: [(sequence, {name: Captioner(models) for name in order}) for sequence in (order, order[::-1])]
-              for length in questions}
+    passes = {length: [(sequence, {name: Captioner(models) for name in order})
+                       for sequence in (everybody, everybody[::-1])] for length in questions}
     warm_up, steps = Captioner(models), len(windows) + (2 * len(REPLAYED) * len(order) if replayed else 0)
+    for peer in peers.values():
+        peer(unread(windows[0]), DEFAULT_QUESTION)
     for name in order:
         list(warm_up.ask(windows[0], DEFAULT_QUESTION, name, rule, limits))
     for clip, window in enumerate(windows):
@@ -203,10 +221,13 @@ def compare(models: Models, names: Sequence[str], windows: Sequence[Window], rep
             plain: list[int] | None = None
             for forward, (names_in_order, captioners) in zip((True, False), passes[length], strict=True):
                 for name in names_in_order:
-                    answer = answered(captioners[name], name, window, question, rule, limits)
+                    if name in peers:
+                        answer = peers[name](captioners[PLAIN].look(unread(window)), question)
+                    else:
+                        answer = answered(captioners[name], name, window, question, rule, limits)
+                        table.runs[length][name].parameters = captioners[name].drafter(name).parameters
                     plain = answer.tokens if plain is None else plain
                     table.runs[length][name].add(clip, answer, plain, forward)
-                    table.runs[length][name].parameters = captioners[name].drafter(name).parameters
                     if listen and forward:
                         listen(name, clip, answer)
         table.clips = clip + 1
@@ -236,12 +257,16 @@ def _replay(models: Models, order: list[str], windows: Sequence[Window], table: 
 def answered(captioner: Captioner, name: str, window: Window, question: str, rule: Rule = DEFAULT_RULE,
              limits: Limits | None = None) -> Answer:
     """One answer about a window that no model has read yet."""
-    # a list of its own: models keep what they read of a window, and whoever asks second would read for nothing
-    unread = replace(window, frames=list(window.frames))
     cycles = []
-    for record in captioner.ask(unread, question, name, rule, limits):
+    for record in captioner.ask(unread(window), question, name, rule, limits):
         if isinstance(record, Cycle):
             cycles.append(record)
         elif isinstance(record, Caption):
             caption = record
     return Answer(caption, cycles)
+
+
+def unread(window: Window) -> Window:
+    """The same window as one that no model has read: models keep what they read, and whoever asks second would read
+    for nothing."""
+    return replace(window, frames=list(window.frames))

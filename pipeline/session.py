@@ -38,8 +38,9 @@ class DecoderSession:
         self._taps, self._locate = tuple(taps), locate
         self._cache = decoder.new_cache(capacity)
         self._prefix_rows: int | None = None
-        self._prefix_hidden: Tensor | None = None
+        self._led: tuple[Tensor, Tensor] | None = None
         self._cosines = list[Tensor]()
+        self._prefix_hidden: Tensor
         self._pending = [self._prompt[-1]]
         self._committed: list[int] = []
         self._scored: Draft | None = None
@@ -50,31 +51,36 @@ class DecoderSession:
         return list(self._committed)
 
     @torch.inference_mode()
+    def read(self) -> tuple[Tensor, list[int]]:
+        """The visual prefix [P, D] and the prompt, for who feeds them to another decoder; the cache stays as it is."""
+        return self._read_prefix(), list(self._prompt)
+
+    @torch.inference_mode()
     def prefill(self) -> None:
-        """Read the prefix and all of the prompt but its last token; a second call does nothing."""
+        """Read the prefix and the prompt; a second call does nothing.
+
+        The last token of the prompt is read too but not kept: the first pass may feed it with a draft, and one without
+        a draft has been made here.
+        """
         if self._prefix_rows is not None:
             return
         device = self._decoder.embed.weight.device
-        words = self._decoder.embed(torch.tensor(self._prompt[:-1], dtype=torch.long, device=device))
+        words = self._decoder.embed(torch.tensor(self._prompt, device=device))
         x = torch.cat([self._read_prefix().to(words), words])[None]
-        if x.shape[1]:
-            where = torch.arange(x.shape[1], device=device)[None]
-            _, self._prefix_hidden = self._decoder(x, where, None, self._cache, self._taps,
-                                                   cosines=self._cosines)
-            self._cache.keep(range(x.shape[1]))
-        self._prefix_rows = x.shape[1]
+        where = torch.arange(x.shape[1], device=device)[None]
+        states, hidden = self._decoder(x, where, None, self._cache, self._taps, cosines=self._cosines)
+        assert hidden is not None
+        self._prefix_hidden, self._led = hidden[:, :-1], (states[:, -1:], hidden[:, -1:])
+        self._prefix_rows = x.shape[1] - 1
+        self._cache.keep(range(self._prefix_rows))
 
     @property
     def prefix(self) -> Prefix:
         """What prefill() read. Raises RuntimeError before it."""
         if self._prefix_rows is None:
             raise RuntimeError("prefix needs prefill() first")
-        hidden = self._prefix_hidden
-        if hidden is None:
-            weight = self._decoder.embed.weight
-            hidden = weight.new_zeros(1, 0, len(self._taps), weight.shape[1])
-        cosines = torch.stack(self._cosines).tolist() if self._cosines else None
-        return Prefix(self._prompt, self._prefix_rows - len(self._prompt) + 1, hidden[0], cosines, self.ahead)
+        return Prefix(self._prompt, self._prefix_rows - len(self._prompt) + 1, self._prefix_hidden[0],
+                      torch.stack(self._cosines).tolist(), self.ahead)
 
     @torch.inference_mode()
     def score(self, draft: Draft) -> Scores:
@@ -85,12 +91,23 @@ class DecoderSession:
         tokens = torch.tensor(self._pending + draft.tokens, device=device)
         mask = attention_mask(draft.parents, prefix, pending)[None, None].to(device)
         where = positions(draft.depths(), prefix, pending)[None].to(device)
-        states, tapped = self._decoder(self._decoder.embed(tokens)[None], where, mask, self._cache, self._taps)
-        assert tapped is not None
-        self._scored = draft
-        boxes = None if self._locate is None else self._locate(tapped[0, pending - 1:, 0], where[0, pending - 1:],
-                                                               mask[0, 0, pending - 1:], self._cache)
-        return Scores(self._decoder.head(states[0, pending - 1:]), tapped[0, pending - 1:], boxes)
+        if self._led is not None and not len(draft):
+            states, hidden = self._led
+        else:
+            # one row sees everything
+            states, hidden = self._decoder(self._decoder.embed(tokens)[None], where, mask if len(tokens) > 1 else None,
+                                           self._cache, self._taps)
+        assert hidden is not None
+        self._scored, tapped, locate = draft, hidden[0, pending - 1:], self._locate
+
+        def find() -> Tensor:
+            assert locate is not None
+            if self._scored is not draft:
+                raise RuntimeError("boxes are asked for before commit()")
+            with torch.inference_mode():
+                return locate(tapped[:, 0], where[0, pending - 1:], mask[0, 0, pending - 1:], self._cache)
+
+        return Scores(self._decoder.head(states[0, pending - 1:]), tapped, find if locate is not None else None)
 
     @torch.inference_mode()
     def ahead(self, skip: Collection[int], choose: Callable[[Scores], int | None]) -> None:
@@ -99,7 +116,7 @@ class DecoderSession:
         if self._prefix_rows is None:
             raise RuntimeError("ahead() needs prefill() first")
         stable, tokens, device = self._cache.length, self._pending, self._decoder.embed.weight.device
-        self._scored = None  # its rows are overwritten here
+        self._scored = self._led = None  # their rows are overwritten here
         try:
             while tokens:
                 mask = attention_mask([], self._cache.length, len(tokens))[None, None].to(device)
@@ -120,13 +137,13 @@ class DecoderSession:
         pending = len(self._pending)
         self._cache.keep([*range(pending), *(pending + node for node in verdict.path)])
         self._committed += [*(draft.tokens[node] for node in verdict.path), verdict.token]
-        self._pending, self._scored = [verdict.token], None
+        self._pending, self._scored, self._led = [verdict.token], None, None
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Append tokens that somebody else verified; the next score() feeds them."""
         self._committed += tokens
         self._pending += tokens
-        self._scored = None
+        self._scored = self._led = None
 
     def rewind(self, n_committed: int) -> None:
         """Forget all committed tokens after the first n_committed. Raises ValueError when there are fewer."""
@@ -137,4 +154,4 @@ class DecoderSession:
         self._cache.rewind(cached)
         self._committed = self._committed[:n_committed]
         line = [self._prompt[-1], *self._committed]
-        self._pending, self._scored = line[cached - self._prefix_rows:], None
+        self._pending, self._scored, self._led = line[cached - self._prefix_rows:], None, None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
@@ -74,14 +75,19 @@ class Scores:
     """What the verifier says about a draft of N nodes, from one forward pass.
 
     logits [N+1, V]: row 0 follows the last committed token, row i+1 follows node i.
-    hidden [N+1, taps, D]: states of the tapped layers at the same rows.
-    boxes [N+1, 4] normalised x0 y0 x1 y1 of the object the next word is about, at the end of the window, NaN where
-    none; or None.
+    hidden [N+1, taps, D]: states of the tapped layers at the same rows. find: gives the boxes; None = there are none.
     """
 
     logits: torch.Tensor
     hidden: torch.Tensor
-    boxes: torch.Tensor | None = None
+    find: Callable[[], torch.Tensor] | None = None
+
+    @cached_property
+    def boxes(self) -> torch.Tensor | None:
+        """Boxes [N+1, 4], normalised x0 y0 x1 y1, of the object the next word is about, at the end of the window, NaN
+        where none; or None. Who wants them asks before the next commit(): they are looked for in the session's cache,
+        and most scores are asked by drafters, which do not want them."""
+        return None if self.find is None else self.find()
 
 
 Ahead: TypeAlias = Callable[[Collection[int], Callable[[Scores], int | None]], None]
@@ -95,7 +101,7 @@ class Prefix:
 
     prompt: tokens of the question; visual: rows in front of it; hidden [visual + len(prompt) - 1, taps, D]: states of
     the tapped layers at all rows but the last token of the prompt, which the first verify pass feeds.
-    cosines: of the states before and after each layer's attention, mean over these rows; ahead: lends the verifier to
+    cosines: of the states before and after each layer's attention, mean over all rows; ahead: lends the verifier to
     who drafts with it. Both None where the verifier is somebody else's code.
     """
 

@@ -197,7 +197,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "clips": (["bench", "--clips", "0"], "at least 1"),
         "clips-c": (["calibrate", "--clips", "0"], "at least 1"),
         "bench-name": (["bench", "--drafters", "vlm,oracle"], "choose all or some of"),
-        "bench-none": (["bench", "--drafters", f"vlm:{folder}"], "has no variants"),
+        "bench-none": (["bench", "--drafters", f"vlm:{folder}"], "has no variant"),
         "bench-out": (["bench", "--out", str(folder / "text.aedat4")], "is a file"),
         "stages": (["bench", "--checkpoints", str(folder)], "stages of one drafter"),
         "stages-file": (["bench", "--drafters", "eagle", "--checkpoints", str(folder / "x")], "is not a folder"),

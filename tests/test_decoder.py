@@ -5,7 +5,7 @@ import torch
 from toy_models import random_decoder
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pipeline.decoder import FINAL, Decoder, DecoderConfig
+from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
 from pipeline.session import DecoderSession
 from pipeline.types import Draft, Verdict
 
@@ -122,3 +122,42 @@ def test_session_refuses_misuse() -> None:
         session.rewind(1)
     with pytest.raises(ValueError, match="too long"):
         session.score(Draft.chain(list(range(9)), "t"))
+
+
+def test_boxes_are_looked_for_once_and_only_when_wanted() -> None:
+    asked = list[int]()
+
+    def locate(entering: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: KVCache) -> torch.Tensor:
+        asked.append(len(entering))
+        assert mask.shape == (len(entering), cache.length + 1 + len(TREE))
+        assert positions.tolist() == [2, 3, 4, 4, 3, 5, 6]
+        return torch.arange(4.0).expand(len(entering), 4)
+
+    session = DecoderSession(random_decoder(0), lambda: torch.zeros(0, 32), [1, 2, 3], capacity=32, locate=locate)
+    session.prefill()
+    scores, unwanted = session.score(TREE), Verdict([], 9, "recovered")
+    assert asked == []
+    assert scores.boxes is scores.boxes
+    assert asked == [7]
+    scores = session.score(TREE)
+    session.commit(TREE, unwanted)
+    with pytest.raises(RuntimeError, match="before commit"):
+        _ = scores.boxes
+
+
+@pytest.mark.parametrize("drafted", [[], [5, 6]])
+def test_the_first_pass_without_a_draft_is_part_of_reading(drafted: list[int]) -> None:
+    model, passes = reference(2, tied=False), list[int]()
+    session = begin(model, [1, 2, 3])
+    session._decoder.register_forward_hook(lambda module, inputs, result: passes.append(inputs[0].shape[1]))
+    before = session.score(Draft.none()).logits[0]
+    assert passes == []
+    torch.testing.assert_close(before, next_logits(model, [1, 2, 3]), atol=2e-5, rtol=1e-5)
+    draft = Draft.chain(drafted, "t")
+    session.score(draft)
+    session.commit(draft, Verdict(list(range(len(drafted))), 7, "bonus"))
+    after = session.score(Draft.none()).logits[0]
+    assert passes == ([3, 1] if drafted else [1])
+    torch.testing.assert_close(after, next_logits(model, [1, 2, 3, *drafted, 7]), atol=2e-5, rtol=1e-5)
+    session.rewind(0)
+    torch.testing.assert_close(session.score(Draft.none()).logits[0], before, atol=2e-5, rtol=1e-5)

@@ -125,7 +125,8 @@ def test_a_failing_choice_leaves_the_cursor_where_it_was() -> None:
     assert session.prefix.ahead is not None
     with pytest.raises(KeyError):
         session.prefix.ahead({1}, fail)
-    assert torch.equal(session.score(Draft.none()).logits, before)
+    # reading said it first, a pass of its own says it now: rounding may differ
+    torch.testing.assert_close(session.score(Draft.none()).logits, before, atol=1e-5, rtol=1e-5)
 
 
 def test_a_draft_scored_before_drafting_on_cannot_be_committed() -> None:

@@ -18,6 +18,7 @@ from pipeline.decoder import FUSED, Decoder, DecoderConfig, RMSNorm, fused, unfu
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.heads import SHAPES, DraftHead, HeadDrafter
 from pipeline.models import Models
+from pipeline.packed import PackedLinear
 from streams.types import InputError
 
 VARIANTS = SHAPES[1:]
@@ -39,7 +40,7 @@ class Eagle3Head(DraftHead):
         super().__init__(config)
         size = config.hidden_size
         self.fc = nn.Linear(LEVELS * size, size, bias=False)
-        self.layer.qkv = nn.Linear(2 * size, sum(self.layer.split), bias=False)
+        self.layer.qkv = PackedLinear(2 * size, sum(self.layer.split), bias=False)
         self.input_norm, self.hidden_norm, self.norm = (RMSNorm(size, config.norm_eps) for _ in range(3))
         self.head = nn.Linear(size, len(words), bias=False)
         known = torch.zeros(config.vocab_size, dtype=torch.bool)

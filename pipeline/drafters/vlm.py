@@ -55,17 +55,22 @@ class VlmDrafter:
         return self._tree(budget) if self._branching else self._chain(budget)
 
     def _chain(self, budget: int) -> Draft:
-        tokens, probs, states = list[int](), list[float](), list[torch.Tensor]()
+        tokens, rows, states = list[int](), list[torch.Tensor](), list[torch.Tensor]()
         nothing = Draft.none()
         while len(tokens) < budget:
             scores = self._session.score(nothing)
             token = self._rule.choose(scores.logits, [self._known + len(tokens)])[0]
             self._session.commit(nothing, Verdict([], token, "plain"))
             tokens.append(token)
-            probs.append(float(scores.logits[0].softmax(-1)[token]))
+            rows.append(scores.logits[0])
             states.append(scores.hidden[0, -1])
             if token == self._models.tokenizer.eos:
                 break
+        if not tokens:
+            return nothing
+        # all at once: one by one every word would wait for its number
+        said = torch.tensor(tokens, device=rows[0].device)[:, None]
+        probs = torch.stack(rows).softmax(-1).gather(1, said)[:, 0].tolist()
         return Draft.chain(tokens, self.name, probs, self._aligned(states))
 
     def _tree(self, budget: int) -> Draft:
