@@ -239,5 +239,7 @@ class BlindGuesser:
 
 
 def _topic(qa: QA) -> tuple[str, str]:
-    """Kind and class asked about, without the phrasing."""
+    """Kind and class asked about, without the phrasing; what cannot be answered is one topic."""
+    if qa.kind == "outside":
+        return qa.kind, ""
     return qa.kind, named(qa.question.lower().translate(str.maketrans("?.,", "   ")))
