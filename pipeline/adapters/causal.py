@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.adapters.adapter import DROPOUT, Adapter, Past, projection
 
-PLACES = 512
+PLACES = 160
 """Learnt positions of the words of an answer; whatever comes later shares the last."""
 
 
