@@ -69,6 +69,7 @@ def three_objects() -> Observation:
 
 
 def perfect(truths: list[Observation], side: str = "event") -> Slots:
+    torch.manual_seed(0)
     return oracle_slots(truths, colour=side == "rgb", config=vision_config(side))
 
 
@@ -320,7 +321,7 @@ def test_what_is_misread_where_it_must_have_moved_to_is_the_same() -> None:
     before[..., -2 * RBF:] = place_code(where[..., 0], where[..., 1]) * now[..., :1]
     before[..., 1:1 + len(CLASSES)] = before[..., 1:1 + len(CLASSES)].roll(1, -1)
     new, gone = changes(now, before)
-    assert max(new.max(), gone.max()) < 0.2
+    assert max(new.max(), gone.max()) < 0.4
     before[..., -2 * RBF:] = place_code(where[..., 0] + 0.4, where[..., 1]) * now[..., :1]
     assert changes(now, before)[0][0, :3].max() > 0.9
 
