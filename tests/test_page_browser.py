@@ -255,12 +255,12 @@ def test_suggested_questions_ask(opened: Visit) -> None:
 def test_settings_hold_for_the_next_question(opened: Visit) -> None:
     page = opened.page
     page.locator("#settings").get_by_role("button", name="Settings").click()
-    for place, choice in (("#rule", "typical words pass too: lossy"), ("#budget", "4")):
+    for place, choice in (("#rule", "typical ones: lossy"), ("#budget", "4")):
         page.locator(f"{place} input").click()
         page.get_by_role("option", name=choice, exact=True).click()
     opened.until(lambda session: (session.narrator.settings.rule, session.narrator.settings.budget) == ("typical", 4))
     page.locator("#budget input").click()
-    page.get_by_role("option", name="as many as pay").click()
+    page.get_by_role("option", name="automatic").click()
     opened.until(lambda session: session.narrator.settings.budget is None)
 
 

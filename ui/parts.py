@@ -115,9 +115,8 @@ class SettingsPart:
     budget: gr.Dropdown
 
 
-RULES = [("only the RGB model's own words: lossless", ""), ("typical words pass too: lossy", "typical"),
-         ("cos_sim above 0.9 passes: lossy", "cosine:0.9")]
-BUDGETS = [("as many as pay", 0), *((str(nodes), nodes) for nodes in (1, 2, 4, 6, 8, 12, 16))]
+RULES = [("right ones: lossless", ""), ("typical ones: lossy", "typical"), ("cos_sim > 0.9: lossy", "cosine:0.9")]
+BUDGETS = [("automatic", 0), *((str(nodes), nodes) for nodes in (1, 2, 4, 6, 8, 12, 16))]
 
 
 def build_settings(drafters: list[str], first: str) -> SettingsPart:
