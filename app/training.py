@@ -60,7 +60,7 @@ def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int)
     from pipeline.adapters import LEVELS
     from pipeline.models import load_models
     from pipeline.training import heads
-    from pipeline.training.adapters import train_adapter
+    from pipeline.training.adapters import low_rank_library, train_adapter
     from pipeline.training.traces import collect_traces, load_traces
     from pipeline.vlms.mini import MiniVLM
 
@@ -70,6 +70,8 @@ def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int)
         raise InputError(f"there is nothing to train for {name!r}; use mini or one of {', '.join(known)}")
     if scenes < 1 or steps < 1:
         raise InputError(f"--scenes {scenes} and --steps {steps} must both be at least 1")
+    if name == "adapter:L6":
+        low_rank_library()
     torch.set_num_threads(1)
     models = load_models(torch.device("cpu"), target, target)
     if not (isinstance(models.rgb, MiniVLM) and isinstance(models.event, MiniVLM)):

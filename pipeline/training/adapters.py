@@ -165,12 +165,17 @@ def _fit_lora(adapter: LoraAdapter, event: Decoder, verifier: Decoder, traces: S
     take_lora(adapter, changed)
 
 
-def with_lora(event: Decoder, adapter: LoraAdapter) -> Decoder:
-    """A copy of the event decoder whose attention peft lets change. Raises InputError when peft is missing."""
+def low_rank_library() -> Any:
+    """The module peft. Raises InputError when it is missing."""
     try:
-        peft: Any = importlib.import_module("peft")
+        return importlib.import_module("peft")
     except ImportError as error:
         raise InputError("training adapter:L6 needs peft; install it with `pip install 'parafovea[train]'`") from error
+
+
+def with_lora(event: Decoder, adapter: LoraAdapter) -> Decoder:
+    """A copy of the event decoder whose attention peft lets change. Raises InputError when peft is missing."""
+    peft = low_rank_library()
     rank = adapter.sizes["rank"]
     wanted = peft.LoraConfig(r=rank, lora_alpha=adapter.scale * rank, lora_dropout=LORA_DROPOUT,
                              target_modules=list(adapter.targets))
