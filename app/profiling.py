@@ -27,8 +27,8 @@ from streams.types import InputError
 if TYPE_CHECKING:
     from pipeline.measure import Runs
 
-ROWS, LOOKED_INTO = (1, 2, 4, 8, 16), (1, 8)
-"""Rows of the verify passes that are timed, and of those whose operators are counted."""
+LOOKED_INTO = (1, 8)
+"""Rows of the verify passes whose operators are counted."""
 
 
 def profile(options: BenchOptions, model_options: ModelOptions) -> None:
@@ -39,6 +39,7 @@ def profile(options: BenchOptions, model_options: ModelOptions) -> None:
     from pipeline.clips import clips
     from pipeline.measure import QUESTIONS, BenchTable, compare
     from pipeline.profiling import measure_bound, pass_operators, pass_seconds
+    from pipeline.timing import ROWS
 
     check(options)
     models, result = load(model_options), BenchTable()

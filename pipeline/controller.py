@@ -12,15 +12,10 @@ rests it is tried again now and then.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
-
 from pipeline.chances import Chances, likeliest
-from pipeline.decoder import Decoder
-from pipeline.trees import attention_mask
 from pipeline.types import Draft, Verdict
 
 REST = 12
@@ -29,31 +24,6 @@ REST = 12
 LONGEST_REST, TRIAL = 96, 2
 FORGET, SLOW = 0.95, 0.6
 """How much of the cost measured before, and of the gains expected before, is left after a round."""
-
-
-ROWS, PREFIX_ROWS, REPEATS = (1, 2, 4, 8, 16), 128, 3
-"""What is timed at start-up: checks of so many rows after so many, so often."""
-
-
-@torch.inference_mode()
-def verify_seconds(decoder: Decoder) -> dict[int, float]:
-    """Seconds of a check by its rows: the fastest of a few, the first of which only warms up."""
-    weight = decoder.embed.weight
-    cache = decoder.new_cache(PREFIX_ROWS + max(ROWS))
-    cache.length = PREFIX_ROWS
-    seconds: dict[int, float] = {}
-    for rows in ROWS:
-        mask = attention_mask(list(range(-1, rows - 2)), PREFIX_ROWS, 1)[None, None].to(weight.device)
-        x = weight[:1].expand(1, rows, -1)
-        at = torch.arange(PREFIX_ROWS, PREFIX_ROWS + rows, device=weight.device)[None]
-        times = []
-        for _ in range(1 + REPEATS):
-            start = time.perf_counter()
-            # reading a value waits for the device
-            float(decoder.head(decoder(x, at, mask, cache)[0])[0, -1, 0])
-            times.append(time.perf_counter() - start)
-        seconds[rows] = min(times[1:])
-    return seconds
 
 
 @dataclass

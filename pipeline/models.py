@@ -15,8 +15,8 @@ import torch
 
 from pipeline import vlms
 from pipeline.adapters import BottleneckAdapter, load_adapter
-from pipeline.controller import verify_seconds
 from pipeline.text import Tokenizer
+from pipeline.timing import verify_seconds
 from pipeline.types import VLM
 from streams.types import InputError
 

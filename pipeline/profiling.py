@@ -10,8 +10,7 @@ best matrix product (roofline: Williams et al. 2009).
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -19,11 +18,8 @@ from statistics import median
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pipeline.decoder import Decoder, KVCache
-from pipeline.trees import attention_mask
-
-PREFIX_ROWS = 128
-"""Rows in the cache before the passes that are timed: about a picture and half an answer."""
+from pipeline.decoder import Decoder
+from pipeline.timing import times, verify_pass
 
 SIDE, ROW = 768, 4096
 """Side of the square matrices of the peak, and columns of the matrix that stands for the weights."""
@@ -66,21 +62,20 @@ def measure_bound(decoder: Decoder) -> Bound:
     # as large as the weights: what fits a cache is read from the cache in both
     stand_in = torch.randn(max(1, macs // ROW), ROW, device=weight.device, dtype=weight.dtype)
     vector, square = stand_in.new_ones(ROW), torch.randn(SIDE, SIDE, device=weight.device, dtype=weight.dtype)
-    read_s = min(_times(partial(torch.mv, stand_in, vector), weight.device))
-    product_s = min(_times(partial(torch.mm, square, square), weight.device))
+    read_s = min(times(partial(torch.mv, stand_in, vector), weight.device, REPEATS))
+    product_s = min(times(partial(torch.mm, square, square), weight.device, REPEATS))
     return Bound(size, macs, stand_in.numel() * stand_in.element_size() / read_s, SIDE**3 / product_s)
 
 
-@torch.inference_mode()
 def pass_seconds(decoder: Decoder, rows: Iterable[int]) -> dict[int, float]:
     """Median seconds of a verify pass by its rows."""
-    return {count: median(_times(_one_pass(decoder, count), decoder.embed.weight.device)) for count in rows}
+    device = decoder.embed.weight.device
+    return {count: median(times(verify_pass(decoder, count), device, REPEATS)) for count in rows}
 
 
-@torch.inference_mode()
 def pass_operators(decoder: Decoder, rows: int, most: int = 10) -> list[Operator]:
     """The operators that take most of a verify pass, the largest first."""
-    run, on_gpu = _one_pass(decoder, rows), decoder.embed.weight.device.type == "cuda"
+    run, on_gpu = verify_pass(decoder, rows), decoder.embed.weight.device.type == "cuda"
     run()
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as seen:
         for _ in range(PROFILED):
@@ -90,33 +85,3 @@ def pass_operators(decoder: Decoder, rows: int, most: int = 10) -> list[Operator
     total = sum(us for us, _ in spent.values())
     largest = sorted(spent, key=lambda name: -spent[name][0])[:most]
     return [Operator(name, spent[name][0] / total, spent[name][1] / PROFILED) for name in largest]
-
-
-def _one_pass(decoder: Decoder, rows: int) -> Callable[[], torch.Tensor]:
-    """A verify pass over one committed token and a chain after it."""
-    weight = decoder.embed.weight
-    cache: KVCache = decoder.new_cache(PREFIX_ROWS + rows)
-    cache.keys.zero_()
-    cache.values.zero_()
-    cache.length = PREFIX_ROWS
-    mask = attention_mask(list(range(-1, rows - 2)), PREFIX_ROWS, 1)[None, None].to(weight.device)
-    at = torch.arange(PREFIX_ROWS, PREFIX_ROWS + rows, device=weight.device)[None]
-    x = weight[:1].expand(1, rows, -1)
-
-    def run() -> torch.Tensor:
-        logits: torch.Tensor = decoder.head(decoder(x, at, mask, cache)[0])
-        return logits
-
-    return run
-
-
-def _times(work: Callable[[], object], device: torch.device) -> list[float]:
-    """Seconds of each repetition; the first, which only warms up, is left out."""
-    times = []
-    for _ in range(1 + REPEATS):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return times[1:]

@@ -6,7 +6,8 @@ import pytest
 from toy_models import random_decoder
 
 from pipeline.chances import Chances, likeliest
-from pipeline.controller import REST, Controller, Cost, verify_seconds
+from pipeline.controller import REST, Controller, Cost
+from pipeline.timing import verify_seconds
 from pipeline.types import Draft, Verdict
 
 PLAIN_S, ROW_S = 0.004, 0.0004
