@@ -155,10 +155,9 @@ class HeadDrafter:
         return self._rule.preferences(self._head.logits(states, self._verifier), indices).log_softmax(-1)
 
     def _draft(self, grown: Grown, states: dict[int, Tensor]) -> Draft:
-        led = [states[grown.numbers[parent] if parent >= 0 else -1] for parent in grown.parents]
+        led = grown.led(states)
         hidden = torch.stack(led) if led and self._head.aligned else None
-        probs = torch.tensor(grown.scores).exp().tolist()
-        return Draft(grown.tokens, grown.parents, [self.name] * len(grown.tokens), probs, hidden)
+        return Draft(grown.tokens, grown.parents, [self.name] * len(grown.tokens), grown.probs, hidden)
 
     @torch.inference_mode()
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:

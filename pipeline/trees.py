@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,6 +50,16 @@ class Grown:
     parents: list[int]
     scores: list[float]
     numbers: list[int]
+
+    @property
+    def probs(self) -> list[float]:
+        """Probability of each token after its parent."""
+        probs: list[float] = torch.tensor(self.scores).exp().tolist()
+        return probs
+
+    def led(self, states: Mapping[int, Tensor]) -> list[Tensor]:
+        """The state that led to each token, from those after nodes by their number in the making; -1: before all."""
+        return [states[self.numbers[parent] if parent >= 0 else -1] for parent in self.parents]
 
 
 def grow(first: Tensor, expand: Expand, budget: int, width: int, depth: int, end: int) -> Grown:

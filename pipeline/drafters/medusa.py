@@ -108,8 +108,7 @@ class MedusaDrafter:
             return torch.stack([ahead[depths[node]] for node in nodes])
 
         grown = grow_ranks(ahead[0], expand, budget, self._tree, self._eos)
-        probs = torch.tensor(grown.scores).exp().tolist()
-        return Draft(grown.tokens, grown.parents, [self.name] * len(grown.tokens), probs)
+        return Draft(grown.tokens, grown.parents, [self.name] * len(grown.tokens), grown.probs)
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
         """Go on from the state that led to the verifier's own token."""

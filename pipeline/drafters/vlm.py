@@ -87,9 +87,8 @@ class VlmDrafter:
 
         grown = grow(self._ranked(scores.logits, [self._known])[0], expand, budget, WIDTH, DEPTH,
                      self._models.tokenizer.eos)
-        led = [states[grown.numbers[parent] if parent >= 0 else -1] for parent in grown.parents]
-        probs = torch.tensor(grown.scores).exp().tolist()
-        return Draft(grown.tokens, grown.parents, [self.name] * len(grown.tokens), probs, self._aligned(led))
+        return Draft(grown.tokens, grown.parents, [self.name] * len(grown.tokens), grown.probs,
+                     self._aligned(grown.led(states)))
 
     def _ranked(self, logits: torch.Tensor, indices: list[int]) -> torch.Tensor:
         return self._rule.preferences(logits, indices).log_softmax(-1)

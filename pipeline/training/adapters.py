@@ -10,8 +10,7 @@ cross entropy of the words. Levels that go on from their own guesses are trained
 from __future__ import annotations
 
 import importlib
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,12 @@ from torch import Tensor, nn
 
 from pipeline.adapters import LEVELS, Adapter, CausalAdapter, LoraAdapter, new_adapter, save_adapter
 from pipeline.decoder import Decoder
-from pipeline.training.loop import Progress, Schedule, train
+from pipeline.training.fitting import fit
+from pipeline.training.loop import Progress
 from pipeline.training.traces import Trace
 from pipeline.training.unroll import attend
 from streams.types import InputError
 
-BATCH, RATE = 16, 1e-3
 HIDDEN = ("layer.", "fuse.", "gate.")
 OWN_GUESSES = 3
 """How many guesses in a row the levels that read the verifier's states learn to make."""
@@ -37,8 +36,6 @@ WORDS = 0.1
 """Weight of the cross entropy in L6's loss."""
 
 LORA_DROPOUT = 0.05
-
-EventStates = Callable[[Sequence[Trace]], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +145,8 @@ def train_adapter(level: str, event: Decoder, verifier: Decoder, traces: Sequenc
         yield from _fit_lora(adapter, event, verifier, traces, steps, folder)
         event = adapter.merged(event)
     else:
-        yield from _fit(adapter, lambda part: losses(adapter, answers(part, verifier), verifier), traces, steps, folder)
+        yield from fit(adapter, lambda part: losses(adapter, answers(part, verifier), verifier), traces, steps, folder,
+                       HIDDEN, "adapter")
     save_adapter(adapter, folder, **measure(adapter, event, verifier, held_out))
 
 
@@ -161,7 +159,7 @@ def _fit_lora(adapter: LoraAdapter, event: Decoder, verifier: Decoder, traces: S
     def loss(batch: list[Trace]) -> dict[str, Tensor]:
         return losses(adapter, answers(batch, verifier, event_states(changed, batch)), verifier)
 
-    yield from _fit(model, loss, traces, steps, folder)
+    yield from fit(model, loss, traces, steps, folder, HIDDEN, "adapter")
     take_lora(adapter, changed)
 
 
@@ -188,18 +186,6 @@ def take_lora(adapter: LoraAdapter, changed: Decoder) -> None:
     named = dict(changed.named_parameters())
     for name, parameter in adapter.layers.named_parameters():
         parameter.data.copy_(named[f"layers.{name.removesuffix('.weight')}.default.weight"].data)
-
-
-def _fit(model: nn.Module, loss: Callable[[list[Trace]], dict[str, Tensor]], traces: Sequence[Trace], steps: int,
-         folder: Path) -> Iterator[Progress]:
-    pool = list(traces)
-
-    def loss_of_step(step: int) -> dict[str, Tensor]:
-        return loss(random.Random(f"adapter {step}").sample(pool, min(BATCH, len(pool))))
-
-    schedule = Schedule(steps, RATE, min(50, max(1, steps // 5)), 0.3, 0.01, 1.0, 0.97)
-    # beside the folder: what it holds is copied and shipped, and the curve is drawn with those of the pair
-    return train(folder.name, model, loss_of_step, schedule, folder.parent, HIDDEN)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What all draft heads share when they are trained: a batch of traces, and the loop over them.
+"""What all drafters share when they are trained: a batch of traces, and the loop over them.
 
     for progress in fit(head, loss, traces, steps=2000, folder=Path("runs/eagle"), hidden=("fc.", "layer.")): ...
 """
@@ -42,12 +42,15 @@ def noisy(features: Tensor) -> Tensor:
 
 
 def fit(model: nn.Module, loss: Loss, traces: Sequence[Trace], steps: int, folder: Path, hidden: tuple[str, ...],
-        ) -> Iterator[Progress]:
-    """Train on random batches of traces; hidden: see loop.train()."""
+        draws: str = "heads") -> Iterator[Progress]:
+    """Train on random batches of traces; hidden: see loop.train(); draws: names the sequence of batches.
+
+    What a killed run goes on from, and the curve, lie beside the folder: what it holds is copied and shipped.
+    """
     pool = list(traces)
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
-        return loss(random.Random(f"heads {step}").sample(pool, min(BATCH, len(pool))))
+        return loss(random.Random(f"{draws} {step}").sample(pool, min(BATCH, len(pool))))
 
     schedule = Schedule(steps, RATE, min(50, max(1, steps // 5)), 0.3, 0.01, 1.0, 0.97)
-    return train(folder.name, model, loss_of_step, schedule, folder, hidden)
+    return train(folder.name, model, loss_of_step, schedule, folder.parent, hidden)
