@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from rich.table import Table
@@ -64,16 +65,22 @@ def bench(options: BenchOptions, model_options: ModelOptions) -> None:
         tables.insert(0, _stages(line["checkpoints"]))
     show(tables, options.as_json)
     say_skipped(skipped)
+    hand_over(options, line, tables, report.write_bench, "bench")
+
+
+Write: TypeAlias = Callable[[Path, dict[str, Any], list[str], str], None]
+"""write(folder, line, tables in Markdown, command): one of app.report."""
+
+
+def hand_over(options: BenchOptions, line: dict[str, Any], tables: list[Table], write: Write, name: str) -> None:
+    """The report where one was asked for, then the JSON line. Leaves with exit code 1 when the line says that a
+    lossless rule was not lossless."""
     if options.out is not None:
-        report.write_bench(options.out, line, [markdown(one) for one in tables], command())
-        terminal.people.print(f"report: {options.out / 'bench.md'}")
+        write(options.out, line, [markdown(one) for one in tables], command())
+        terminal.people.print(f"report: {options.out / f'{name}.md'}")
     if options.as_json:
         terminal.print_json(line)
-    leave_if_broken(line["broken"])
-
-
-def leave_if_broken(broken: list[str]) -> None:
-    """Leave with exit code 1 when a lossless rule was not lossless."""
+    broken = line.get("broken", [])
     for sentence in broken:
         terminal.people.print(f"parafovea: NOT LOSSLESS: {sentence}; this is a defect of ours", style="bold red")
     if broken:

@@ -12,8 +12,7 @@ from app import report, terminal
 from app.benching import (
     BenchOptions,
     check,
-    command,
-    markdown,
+    hand_over,
     number,
     percent,
     say_skipped,
@@ -66,11 +65,7 @@ def calibrate(options: BenchOptions, model_options: ModelOptions) -> None:
     say_skipped(skipped)
     for sentence in left_out.values():
         terminal.people.print(f"parafovea: {sentence}", style="yellow")
-    if options.out is not None:
-        report.write_calibration(options.out, line, [markdown(one) for one in tables], command())
-        terminal.people.print(f"report: {options.out / 'calibration.md'}")
-    if options.as_json:
-        terminal.print_json(line)
+    hand_over(options, line, tables, report.write_calibration, "calibration")
 
 
 def _same_prefix(models: Models, windows: Sequence[Window], answers: dict[int, list[int]]) -> dict[str, Any]:

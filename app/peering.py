@@ -10,9 +10,7 @@ from app import report, terminal
 from app.benching import (
     BenchOptions,
     check,
-    command,
-    leave_if_broken,
-    markdown,
+    hand_over,
     milliseconds,
     percent,
     say_skipped,
@@ -70,12 +68,7 @@ def bench_peers(options: BenchOptions, model_options: ModelOptions) -> None:
     say_skipped({**skipped, **peers.skipped})
     for sentence in line["unequal"]:
         terminal.people.print(f"parafovea: {sentence}", style="bold yellow")
-    if options.out is not None:
-        report.write_peers(options.out, line, [markdown(one) for one in tables], command())
-        terminal.people.print(f"report: {options.out / 'peers.md'}")
-    if options.as_json:
-        terminal.print_json(line)
-    leave_if_broken(line["broken"])
+    hand_over(options, line, tables, report.write_peers, "peers")
 
 
 def _unequal(lengths: dict[str, dict[str, Any]]) -> list[str]:

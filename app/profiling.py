@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from app import report, terminal
+from app import report
 from app.benching import (
     BenchOptions,
     check,
-    command,
-    leave_if_broken,
-    markdown,
+    hand_over,
     percent,
     say_skipped,
     show,
@@ -61,12 +59,7 @@ def profile(options: BenchOptions, model_options: ModelOptions) -> None:
     tables = [_answers(line), _passes(line), *(_operators(line, str(rows)) for rows in LOOKED_INTO)]
     show(tables, options.as_json)
     say_skipped(skipped)
-    if options.out is not None:
-        report.write_profile(options.out, line, [markdown(one) for one in tables], command())
-        terminal.people.print(f"report: {options.out / 'profile.md'}")
-    if options.as_json:
-        terminal.print_json(line)
-    leave_if_broken(line["broken"])
+    hand_over(options, line, tables, report.write_profile, "profile")
 
 
 def _parts(runs: Runs) -> dict[str, float]:

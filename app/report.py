@@ -39,10 +39,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def write_bench(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
     """bench.md, bench.png and bench.json. line: the "bench" line with its provenance; tables: Markdown."""
     _draw_bench(out / "bench.png", line["drafters"] or next(iter(line["by_length"].values())))
-    skipped = [f"- `{name}` was skipped: {reason}" for name, reason in line["skipped"].items()]
-    broken = [f"- **NOT LOSSLESS: {sentence}**" for sentence in line["broken"]]
-    parts = ["# Drafters against plain decoding", _origin(line, command), *broken, BENCH_WORDS,
-             "![speed-up and acceptance by depth](bench.png)", *tables, *skipped]
+    parts = ["# Drafters against plain decoding", _origin(line, command), *_broken(line), BENCH_WORDS,
+             "![speed-up and acceptance by depth](bench.png)", *tables, *_skipped(line["skipped"])]
     _write(out, "bench", parts, line)
 
 
@@ -56,12 +54,10 @@ whose parent was accepted, with Wilson's 95 % interval in the picture and in ben
 def write_peers(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
     """peers.md, peers.png and peers.json. line: the "bench" line with its peers and provenance; tables: Markdown."""
     _draw_peers(out / "peers.png", line["peers_by_length"])
-    skipped = [f"- `{name}` was skipped: {reason}" for name, reason in {**line["skipped"],
-                                                                        **line["skipped_peers"]}.items()]
-    broken = [f"- **NOT LOSSLESS: {sentence}**" for sentence in line["broken"]]
     unequal = [f"- **{sentence}**" for sentence in line["unequal"]]
-    parts = ["# The same weights in transformers", _origin(line, command), *broken, *unequal, line["conditions"],
-             "![speed-up over transformers](peers.png)", *tables, *skipped]
+    parts = ["# The same weights in transformers", _origin(line, command), *_broken(line), *unequal,
+             line["conditions"], "![speed-up over transformers](peers.png)", *tables,
+             *_skipped({**line["skipped"], **line["skipped_peers"]})]
     _write(out, "peers", parts, line)
 
 
@@ -83,6 +79,14 @@ def write_calibration(out: Path, line: dict[str, Any], tables: list[str], comman
 CALIBRATION_WORDS = """\
 Measured curves: isotonic fit of acceptance by cosine over guesses whose parent was accepted, 95 % band by bootstrap
 over clips. Numbers marked claimed are those of the document that the project began with; they were not measured."""
+
+
+def _broken(line: dict[str, Any]) -> list[str]:
+    return [f"- **NOT LOSSLESS: {sentence}**" for sentence in line["broken"]]
+
+
+def _skipped(reasons: dict[str, str]) -> list[str]:
+    return [f"- `{name}` was skipped: {reason}" for name, reason in reasons.items()]
 
 
 def _origin(line: dict[str, Any], command: str) -> str:

@@ -23,12 +23,8 @@ from pipeline.types import Draft, Rule, Scores, Verdict
 from streams.types import InputError
 
 
-@dataclass(frozen=True)
-class Greedy:
-    """The most probable token; equals greedy decoding."""
-
-    name: str = "greedy"
-    lossless: bool = True
+class _Likeliest:
+    """The verifier's own words are the most probable ones."""
 
     def preferences(self, logits: Tensor, indices: list[int]) -> Tensor:
         """The logits themselves."""
@@ -38,6 +34,14 @@ class Greedy:
         """Arg-max of each row of logits [R, V]."""
         tokens: list[int] = logits.argmax(-1).tolist()
         return tokens
+
+
+@dataclass(frozen=True)
+class Greedy(_Likeliest):
+    """The most probable token; equals greedy decoding."""
+
+    name: str = "greedy"
+    lossless: bool = True
 
     def tolerates(self, draft: Draft, scores: Scores) -> list[bool]:
         """No guess but the verifier's own."""
@@ -96,7 +100,7 @@ def _cut(logits: Tensor, top_k: int, top_p: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Typical:
+class Typical(_Likeliest):
     """Medusa's typical acceptance (Cai et al. 2024 §2.3.1): a guess passes when its probability exceeds
     min(epsilon, delta * exp(-entropy)). LOSSY: the text may differ from plain decoding's; own words are greedy."""
 
@@ -108,14 +112,6 @@ class Typical:
     def __post_init__(self) -> None:
         if not 0 < self.epsilon < 1:
             raise InputError(f"typical:{self.epsilon} is not allowed; use a probability between 0 and 1")
-
-    def preferences(self, logits: Tensor, indices: list[int]) -> Tensor:
-        """The logits themselves."""
-        return logits
-
-    def choose(self, logits: Tensor, indices: list[int]) -> list[int]:
-        """Arg-max of each row of logits [R, V]."""
-        return Greedy().choose(logits, indices)
 
     def tolerates(self, draft: Draft, scores: Scores) -> list[bool]:
         """The guesses that are probable enough for how sure the verifier is."""
@@ -130,7 +126,7 @@ class Typical:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(_Likeliest):
     """The original study's rule: a guess passes when its cos_sim exceeds a threshold, whatever the word. LOSSY; kept
     to show what it does. Own words are greedy."""
 
@@ -141,14 +137,6 @@ class Cosine:
     def __post_init__(self) -> None:
         if not -1 <= self.threshold < 1:
             raise InputError(f"cosine:{self.threshold} is not allowed; use a threshold from -1 up to 1")
-
-    def preferences(self, logits: Tensor, indices: list[int]) -> Tensor:
-        """The logits themselves."""
-        return logits
-
-    def choose(self, logits: Tensor, indices: list[int]) -> list[int]:
-        """Arg-max of each row of logits [R, V]."""
-        return Greedy().choose(logits, indices)
 
     def tolerates(self, draft: Draft, scores: Scores) -> list[bool]:
         """The guesses whose state is near the verifier's; none of a drafter without states."""
