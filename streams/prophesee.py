@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from streams.clock import held, unwrapped
 from streams.types import Resolution
+
+HEADER_BYTES = 1 << 16
+"""Where a header has certainly ended."""
 
 TIME_HIGH = 0x8
 TIME_HIGH_BITS = 28
@@ -59,6 +63,14 @@ def read_header(head: bytes) -> Header | None:
     encoding = names.get(fields.get("format", "").partition(";")[0].upper(), fields.get("evt", ""))
     return Header(fields, n_bytes, encoding, about.get("endianness") == "legacy", _resolution(fields, about),
                   _sensor(fields))
+
+
+def header_of(path: Path) -> Header:
+    """The header of a file that is known to have one."""
+    with path.open("rb") as file:
+        header = read_header(file.read(HEADER_BYTES))
+    assert header is not None
+    return header
 
 
 def _resolution(fields: dict[str, str], about: dict[str, str]) -> Resolution | None:

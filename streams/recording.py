@@ -210,7 +210,7 @@ class RecordingSource:
 
 def _precedes(frame: Frame, begin_us: int | None) -> bool:
     """Whether a frame begins before what was handed over last began."""
-    return begin_us is not None and frame.t_us - frame.exposure_us // 2 < begin_us
+    return begin_us is not None and frame.begin_us < begin_us
 
 
 def _nothing(path: Path, losses: Losses) -> str:
@@ -235,6 +235,23 @@ def record_chunks(path: Path, offset: int, record_bytes: int, losses: Losses) ->
             if len(data) > rest:
                 yield offset, data[:len(data) - rest]
             offset += len(data)
+
+
+Decode: TypeAlias = Callable[[bytes, Any], tuple[Packet, Any]]
+"""decode(data, state) gives the raw packet of whole records, and the state after them."""
+
+
+def record_packets(path: Path, place: Any, start: tuple[int, Any], record_bytes: int, decode: Decode,
+                   losses: Losses) -> Iterator[tuple[Any, Packet]]:
+    """What a decoder of records of one size hands over, from a place that it gave or from the start.
+
+    A place is where a chunk begins in the file and the state before it.
+    """
+    offset, state = place or start
+    for at, data in record_chunks(path, offset, record_bytes, losses):
+        packet, after = decode(data, state)
+        yield (at, state), packet
+        state = after
 
 
 def cut_off(path: Path) -> str:

@@ -23,7 +23,7 @@ READOUT_US = 50_000
 def begins_us(item: Packet) -> int | None:
     """Earliest time in an item: a packet's first event, the begin of a frame's exposure; None if empty."""
     if isinstance(item, Frame):
-        return item.t_us - item.exposure_us // 2
+        return item.begin_us
     return int(item["t"][0]) if len(item) else None
 
 

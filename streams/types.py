@@ -83,6 +83,11 @@ class Frame:
             raise ValueError(f"a frame is uint8 [H, W, 3] RGB, got {self.image.dtype} {self.image.shape}")
 
     @property
+    def begin_us(self) -> int:
+        """Begin of the exposure."""
+        return self.t_us - self.exposure_us // 2
+
+    @property
     def resolution(self) -> Resolution:
         """Size of the picture."""
         return Resolution(self.image.shape[1], self.image.shape[0])

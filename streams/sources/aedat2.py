@@ -132,6 +132,6 @@ def _in_order(held: list[tuple[Any, Events]], frames: list[Frame]) -> Iterator[t
     """Held packets and frames in order of their begin."""
     entries: list[tuple[int, Any, Packet]] = [(int(packet["t"][0]), place, packet)
                                               for place, packet in held if len(packet)]
-    entries += [(frame.t_us - frame.exposure_us // 2, None, frame) for frame in frames]
+    entries += [(frame.begin_us, None, frame) for frame in frames]
     for _, place, item in sorted(entries, key=lambda entry: entry[0]):
         yield place, item

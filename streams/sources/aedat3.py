@@ -84,7 +84,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
 
 def _begins_us(item: Packet) -> int:
-    return item.t_us - item.exposure_us // 2 if isinstance(item, Frame) else int(item["t"][0])
+    return item.begin_us if isinstance(item, Frame) else int(item["t"][0])
 
 
 def _packets(path: Path, offset: int, losses: Losses) -> Iterator[tuple[int, Packet]]:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from streams.clock import unwrapped
-from streams.prophesee import Header, read_header
-from streams.recording import RecordingSource, record_chunks
+from streams.prophesee import HEADER_BYTES, Header, read_header
+from streams.recording import RecordingSource, record_packets
 from streams.types import InputError, Losses, Packet, events_from_columns
 
 EVENT_BYTES = 8
@@ -41,7 +41,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     """
     path = Path(uri)
     with path.open("rb") as file:
-        head = file.read(1 << 16)
+        head = file.read(HEADER_BYTES)
     header = read_header(head)
     assert header is not None
     kind = head[header.n_bytes]
@@ -50,13 +50,13 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     n_bytes, layout = header.n_bytes + 2, _layout(header)
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
-        offset, before_us = place or (n_bytes, None)
-        for at, data in record_chunks(path, offset, EVENT_BYTES, losses):
+        def decode(data: bytes, before_us: int | None) -> tuple[np.ndarray, int]:
             raw = np.frombuffer(data, "<u4").reshape(-1, 2)
             t_us = unwrapped(raw[:, 0], 32, before_us)
             x, y, p = ((raw[:, 1] >> shift) & mask for shift, mask in layout)
-            yield (at, before_us), events_from_columns(t_us, x, y, p)
-            before_us = int(t_us[-1])
+            return events_from_columns(t_us, x, y, p), int(t_us[-1])
+
+        return record_packets(path, place, (n_bytes, None), EVENT_BYTES, decode, losses)
 
     return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from streams.prophesee import TIME_HIGH, high_times, read_header
-from streams.recording import RecordingSource, record_chunks
+from streams.prophesee import TIME_HIGH, header_of, high_times, read_header
+from streams.recording import RecordingSource, record_packets
 from streams.types import Losses, Packet, events_from_columns
 
 KINDS = (0x0, 0x1, TIME_HIGH, 0xA, 0xE, 0xF)
@@ -40,17 +40,11 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     reconstruct_frames: give it accumulated frames, 20 a second, of origin "reconstructed".
     """
     path = Path(uri)
-    with path.open("rb") as file:
-        header = read_header(file.read(1 << 16))
-    assert header is not None
-    n_bytes = header.n_bytes
+    header = header_of(path)
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
-        offset, high = place or (n_bytes, None)
-        for at, data in record_chunks(path, offset, 4, losses):
-            packet, after = _decoded(np.frombuffer(data, "<u4"), high, losses)
-            yield (at, high), packet
-            high = after
+        return record_packets(path, place, (header.n_bytes, None), 4,
+                              lambda data, high: _decoded(np.frombuffer(data, "<u4"), high, losses), losses)
 
     return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from streams.prophesee import TIME_HIGH, high_times, read_header
-from streams.recording import RecordingSource, record_chunks
+from streams.prophesee import TIME_HIGH, header_of, high_times, read_header
+from streams.recording import RecordingSource, record_packets
 from streams.types import Losses, Packet, events_from_columns
 
 
@@ -33,21 +33,18 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     reconstruct_frames: give it accumulated frames, 20 a second, of origin "reconstructed".
     """
     path = Path(uri)
+    header = header_of(path)
     with path.open("rb") as file:
-        header = read_header(file.read(1 << 16))
-        assert header is not None
         file.seek(header.n_bytes)
         start = np.frombuffer(file.read(1 << 16)[:-8] + bytes(8), np.uint8)
-    n_bytes = header.n_bytes
     legacy = header.legacy or _seems_swapped(start[:len(start) // 8 * 8].view("<u4").reshape(-1, 2))
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
-        offset, high = place or (n_bytes, None)
-        for at, data in record_chunks(path, offset, 8, losses):
+        def decode(data: bytes, high: int | None) -> tuple[np.ndarray, int | None]:
             halves = np.frombuffer(data, "<u4").reshape(-1, 2)
-            packet, after = _decoded(halves[:, 0 if legacy else 1], halves[:, 1 if legacy else 0], high, losses)
-            yield (at, high), packet
-            high = after
+            return _decoded(halves[:, 0 if legacy else 1], halves[:, 1 if legacy else 0], high, losses)
+
+        return record_packets(path, place, (header.n_bytes, None), 8, decode, losses)
 
     return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from streams.clock import held, unwrapped
-from streams.prophesee import read_header
-from streams.recording import RecordingSource, record_chunks
+from streams.prophesee import header_of, read_header
+from streams.recording import RecordingSource, record_packets
 from streams.types import Events, Losses, Packet, events_from_columns
 
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0, 2, 3, 4, 5, 6, 8
@@ -54,17 +54,11 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     reconstruct_frames: give it accumulated frames, 20 a second, of origin "reconstructed".
     """
     path = Path(uri)
-    with path.open("rb") as file:
-        header = read_header(file.read(1 << 16))
-    assert header is not None
-    n_bytes = header.n_bytes
+    header = header_of(path)
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
-        offset, state = place or (n_bytes, State())
-        for at, data in record_chunks(path, offset, 2, losses):
-            packet, after = decoded(np.frombuffer(data, "<u2"), state, losses)
-            yield (at, state), packet
-            state = after
+        return record_packets(path, place, (header.n_bytes, State()), 2,
+                              lambda data, state: decoded(np.frombuffer(data, "<u2"), state, losses), losses)
 
     return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
 

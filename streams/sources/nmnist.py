@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from streams.clock import unwrapped
-from streams.recording import RecordingSource, record_chunks
+from streams.recording import RecordingSource, record_packets
 from streams.types import Losses, Packet, events_from_columns
 
 EVENT_BYTES = 5
@@ -47,17 +47,20 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     path = Path(uri)
 
     def read(place: Any, losses: Losses) -> Iterator[tuple[Any, Packet]]:
-        offset, before_us, added_us = place or (0, None, 0)
-        for at, data in record_chunks(path, offset, EVENT_BYTES, losses):
-            raw = _records(data)
-            t_us = unwrapped(_times(raw), TIME_BITS, before_us)
-            is_event = raw[:, 1] != OVERFLOW_Y
-            moved_us = added_us + OVERFLOW_US * np.cumsum(~is_event)
-            packet = events_from_columns(t_us + moved_us, raw[:, 0], raw[:, 1], raw[:, 2] >> 7)
-            yield (at, before_us, added_us), packet[is_event]
-            before_us, added_us = int(t_us[-1]), int(moved_us[-1])
+        return record_packets(path, place, (0, (None, 0)), EVENT_BYTES, _decoded, losses)
 
     return RecordingSource(path, read, reconstruct_frames=reconstruct_frames)
+
+
+def _decoded(data: bytes, state: tuple[int | None, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Events of whole records; state: the last counter, unwrapped, and what all overflows so far add."""
+    before_us, added_us = state
+    raw = _records(data)
+    t_us = unwrapped(_times(raw), TIME_BITS, before_us)
+    is_event = raw[:, 1] != OVERFLOW_Y
+    moved_us = added_us + OVERFLOW_US * np.cumsum(~is_event)
+    packet = events_from_columns(t_us + moved_us, raw[:, 0], raw[:, 1], raw[:, 2] >> 7)
+    return packet[is_event], (int(t_us[-1]), int(moved_us[-1]))
 
 
 def _records(data: bytes) -> np.ndarray:
