@@ -121,11 +121,12 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
                 yield Drafted(number, pending_nodes(draft, tokenizer), clock.read())
             reading.result()
             scores, verdict = clock.timed("verify", partial(_verify, session, draft, rule, len(answer.tokens)))
-            emitted, used = answer.extend(draft, verdict, boxes_of(scores))
+            boxes = boxes_of(scores)
+            emitted, used = answer.extend(draft, verdict, boxes)
             session.commit(draft, verdict)
             drafter.observe(draft, scores, verdict)
             controller.learn(len(made), draft, verdict, clock.last("draft"), clock.last("verify"))
-            nodes = judged_nodes(draft, scores, verdict, used, tokenizer)
+            nodes = judged_nodes(draft, scores, verdict, used, boxes, tokenizer)
             yield Cycle(number, nodes, emitted, clock.take())
             number += 1
     drafter.finish(answer.tokens)
@@ -192,8 +193,10 @@ def pending_nodes(draft: Draft, tokenizer: Tokenizer) -> list[Node]:
 
 
 @torch.inference_mode()
-def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, tokenizer: Tokenizer) -> list[Node]:
-    """The nodes of a draft after their check; used: how many of the accepted path count (fewer at the end).
+def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, boxes: list[Box | None],
+                 tokenizer: Tokenizer) -> list[Node]:
+    """The nodes of a draft after their check; used: how many of the accepted path count (fewer at the end); boxes: per
+    row of the scores, what the next word is about.
 
     A node is reached when its parent was accepted. cos_sim and p_verify are given for reached nodes: they belong
     to a prefix that the verifier confirmed.
@@ -205,7 +208,6 @@ def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, toke
     chances = scores.logits[rows].softmax(-1)
     p_verify = chances[torch.arange(len(draft)), torch.tensor(draft.tokens)].tolist()
     cos_sims = cosines(draft, scores)
-    boxes = boxes_of(scores)
     nodes = []
     for i, node in enumerate(pending_nodes(draft, tokenizer)):
         over = used < len(verdict.path) and node.depth > used
