@@ -83,7 +83,7 @@ def rule_options(command: Callable[..., None]) -> Callable[..., None]:
         command(rule=rule_for(rule, temperature, seed, top_k, top_p), limits=Limits(budget=budget), **others)
 
     for option in (
-            click.option("--budget", type=click.IntRange(0, 64), default=None, metavar="NODES",
+            click.option("--budget", type=click.IntRange(0, 16), default=None, metavar="NODES",
                          help="guesses to draft per check; default: as many as pay, by measured cost and acceptance"),
             click.option("--seed", default=0, show_default=True, help="of sampling; same seed, same text"),
             click.option("--top-p", default=1.0, show_default=True, help="draw from the likeliest that make up this"),

@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from app import measuring
 from app.cli import main
 from app.compose import bundled_recording
 from pipeline import drafters
+from pipeline.decoding import MOST
 from streams.sources import open_source
 from streams.summary import summarize
 
@@ -273,3 +275,9 @@ def test_eval_ends_with_its_line() -> None:
     line = lines(call("eval", "mini", "--scenes", "2", "--json"))[-1]
     assert line["type"] == "eval"
     assert set(line["by_kind"]["count"]) == {"n", "rgb", "event", "event_no_colour", "chance"}
+
+
+def test_the_largest_budget_is_what_decoding_drafts_at_most() -> None:
+    (budget,) = (option for option in main.commands["ask"].params if option.name == "budget")
+    assert isinstance(budget.type, click.IntRange)
+    assert (budget.type.min, budget.type.max) == (0, MOST)
