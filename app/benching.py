@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 from rich.table import Table
 
-from app import report, terminal
+from app import report, stages, terminal
 from app.compose import ModelOptions, load
 from app.measuring import provenance, show_progress
 from streams.types import InputError
@@ -61,10 +60,15 @@ def bench(options: BenchOptions, model_options: ModelOptions) -> None:
     tables = [timed(length, rows) for length, rows in line["by_length"].items()]
     tables += [_guessed(length, rows) for length, rows in line["by_length"].items()]
     if options.checkpoints is not None:
-        line["checkpoints"] = [_stage(name, row) for name, row in line["drafters"].items() if name != PLAIN]
-        tables.insert(0, _stages(line["checkpoints"]))
+        rows = [stages.stage_row(name, row) for name, row in line["drafters"].items() if name != PLAIN]
+        line |= {"checkpoints": rows, "learned": stages.learned(rows)}
+        tables.insert(0, stages.stage_table(rows))
     show(tables, options.as_json)
     say_skipped(skipped)
+    for name, gain in line.get("learned", {}).items():
+        said = f"{name}: {gain['untrained_tau']:.2f} tokens per check untrained, {gain['trained_tau']:.2f} trained"
+        terminal.people.print(said if gain["better"] else said + ": IT LEARNED NOTHING",
+                              style="" if gain["better"] else "bold red")
     hand_over(options, line, tables, report.write_bench, "bench")
 
 
@@ -112,21 +116,7 @@ def wanted(options: BenchOptions) -> list[str]:
             raise InputError(f"unknown drafter {name!r}; choose all or some of {', '.join(drafters.names())}")
     if options.checkpoints is None:
         return drafters.every() if names == ["all"] else names
-    if len(names) != 1 or names == ["all"] or ":" in names[0]:
-        raise InputError(f"--checkpoints takes the stages of one drafter, got --drafters {options.drafters}; use for "
-                         "example --drafters eagle")
-    if not options.checkpoints.is_dir():
-        raise InputError(f"--checkpoints {options.checkpoints} is not a folder; give one with a folder per stage")
-    stages = sorted((path for path in options.checkpoints.iterdir() if (path / "config.json").exists()), key=_order)
-    if not stages:
-        raise InputError(f"--checkpoints {options.checkpoints} holds no checkpoints; expected folders such as epoch-1, "
-                         "each with config.json and model.safetensors")
-    return [f"{names[0]}:{path}" for path in stages]
-
-
-def _order(path: Path) -> list[tuple[int, str]]:
-    """epoch-2 before epoch-10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name) if part]
+    return stages.names_of(names, options.checkpoints)
 
 
 def usable(names: list[str], models: Models) -> tuple[list[str], dict[str, str]]:
@@ -199,21 +189,6 @@ def _guessed(length: str, rows: dict[str, Any]) -> Table:
                      " ".join(percent(share) for share in row["depth_acceptance"]),
                      " ".join(f"{n}: {percent(count / rounds)}" for n, count in row["tokens_per_pass"].items()),
                      number(row["cos_sim_mean"]), percent(row["accept_at_0.90"]))
-    return made
-
-
-def _stage(name: str, row: dict[str, Any]) -> dict[str, Any]:
-    return {"checkpoint": Path(name.partition(":")[2]).name,
-            **{key: row[key] for key in ("cos_sim_mean", "accept_at_0.90", "tau", "speedup", "speedup_ci")}}
-
-
-def _stages(rows: list[dict[str, Any]]) -> Table:
-    made = Table("checkpoint", "cos_sim", "cos_sim > 0.90", "per check", "speed-up, 95 %",
-                 title="detailed answers by stage of training")
-    for row in rows:
-        low, high = row["speedup_ci"]
-        made.add_row(row["checkpoint"], number(row["cos_sim_mean"]), percent(row["accept_at_0.90"]),
-                     f"{row['tau']:.2f}", f"{row['speedup']:.2f} ({low:.2f}–{high:.2f})")
     return made
 
 

@@ -196,15 +196,18 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
               help="drafters: the pair whose verifier they guess for")
 @click.option("--scenes", default=1000, show_default=True, help="drafters: scenes the verifier speaks about first")
 @click.option("--steps", default=2000, show_default=True, help="drafters: steps of training")
+@click.option("--stages/--no-stages", default=True, show_default=True,
+              help="drafters: keep what they are after 0, 1/8, 1/4, 1/2 and all steps, for bench --checkpoints")
 @device_option
-def train(what: str, out: Path, smoke: bool, jobs: int, target: str, scenes: int, steps: int, device: str) -> None:
+def train(what: str, out: Path, smoke: bool, jobs: int, target: str, scenes: int, steps: int, stages: bool,
+          device: str) -> None:
     """Train the bundled pair from nothing, on scenes that are rendered on the way, or a drafter for a pair."""
     from app import training
 
     if what == "mini":
         training.train_mini(out, smoke, jobs, device)
     else:
-        training.train_drafter(what, target, out, *((20, 20) if smoke else (scenes, steps)))
+        training.train_drafter(what, target, out, *((20, 20) if smoke else (scenes, steps)), stages)
 
 
 @main.command("eval")
@@ -245,7 +248,8 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @click.option("--checkpoints", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
-              help="compare the stages of one drafter's training: a folder with a checkpoint folder per stage")
+              help="compare the stages of drafters' trainings: the folder that train was given as --out, or one with a "
+                   "checkpoint folder per stage")
 @click.option("--peers", is_flag=True,
               help="compare with transformers on the same weights: generate, prompt lookup, assisted generation")
 @click.option("--profile", is_flag=True,

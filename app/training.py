@@ -52,15 +52,16 @@ def train_mini(folder: Path, smoke: bool, jobs: int, device_name: str) -> None:
                           f"--drafter-model mini:{folder}")
 
 
-def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int) -> None:
+def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int, stages: bool = True) -> None:
     """Let the verifier of a pair speak about scenes and train a drafter on that; goes on where an interrupted run
-    stopped. Leaves folder/NAME, a checkpoint."""
+    stopped. Leaves folder/NAME, a checkpoint, and where they are wanted the stages before it in folder/NAME-stages."""
     import torch
 
     from pipeline.adapters import LEVELS
     from pipeline.models import load_models
     from pipeline.training import heads
     from pipeline.training.adapters import low_rank_library, train_adapter
+    from pipeline.training.fitting import Run, Words, stages_of
     from pipeline.training.traces import collect_traces, load_traces
     from pipeline.vlms.mini import MiniVLM
 
@@ -83,11 +84,14 @@ def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int)
             show(name, progress)
         traces, held_out = load_traces(folder / "traces")
         place = folder / name.replace(":", "-")
-        verifier, event = models.rgb.model.decoder, models.event.model.decoder
-        for progress in (train_adapter(level, event, verifier, traces, held_out, steps, place) if stem == "adapter"
-                         else heads.train_drafter(name, verifier, traces, steps, place)):
+        words, run = Words(models.rgb.model.decoder, torch.device("cpu")), Run(steps, place, stages)
+        for progress in (train_adapter(level, models.event.model.decoder, words, traces, held_out, run)
+                         if stem == "adapter" else heads.train_drafter(name, words, traces, run)):
             show(name, progress)
     terminal.people.print(f"the drafter is in {place}; use it with: --drafter {stem}:{place}")
+    if stages:
+        terminal.people.print("what it learned, from not trained at all on: parafovea bench --drafters "
+                              f"{stem} --checkpoints {stages_of(place)} --model {target} --drafter-model {target}")
 
 
 class _Display:

@@ -201,7 +201,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "bench-name": (["bench", "--drafters", "vlm,oracle"], "choose all or some of"),
         "bench-none": (["bench", "--drafters", f"vlm:{folder}"], "has no variant"),
         "bench-out": (["bench", "--out", str(folder / "text.aedat4")], "is a file"),
-        "stages": (["bench", "--checkpoints", str(folder)], "stages of one drafter"),
+        "stages": (["bench", "--checkpoints", str(folder)], "no folder such as eagle-stages"),
         "stages-file": (["bench", "--drafters", "eagle", "--checkpoints", str(folder / "x")], "is not a folder"),
         "stages-empty": (["bench", "--drafters", "eagle", "--checkpoints", str(folder)], "holds no checkpoints"),
         "camera": (["ask", "dv://nothing-there", QUESTION], "amera"),

@@ -12,14 +12,14 @@ from pipeline import drafters
 from pipeline.decoder import KVCache
 from pipeline.drafters.eagle import EagleHead
 from pipeline.drafters.medusa import MedusaHeads
-from pipeline.training.fitting import padded
+from pipeline.training.fitting import Run, Words, padded
 from pipeline.training.heads import TRAINABLE, after, calibrated_tree, rank_accuracies, train_drafter
 from pipeline.training.traces import Trace
 from pipeline.training.unroll import unroll
 from pipeline.trees import attention_mask, grow, grow_ranks
 from streams.types import InputError
 
-SIZE, LENGTH, STEPS = 32, 9, 4
+SIZE, LENGTH, STEPS, CPU = 32, 9, 4, torch.device("cpu")
 
 
 def random_head() -> EagleHead:
@@ -105,7 +105,8 @@ def spoken(count: int = 12) -> list[Trace]:
 def test_training_lowers_the_loss_and_leaves_a_drafter(name: str, tmp_path: Path) -> None:
     models = toy_models()
     assert models.rgb.decoder is not None
-    progress = list(train_drafter(name, models.rgb.decoder, spoken(), 12, tmp_path / "trained"))
+    words = Words(models.rgb.decoder, CPU)
+    progress = list(train_drafter(name, words, spoken(), Run(12, tmp_path / "trained")))
     totals = [sum(p.losses.values()) for p in progress]
     assert totals[-1] < totals[0]
     stem = name.partition(":")[0]
@@ -114,12 +115,12 @@ def test_training_lowers_the_loss_and_leaves_a_drafter(name: str, tmp_path: Path
 
 def test_only_drafters_with_weights_can_be_trained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="use one of eagle, eagle:hass, eagle3, medusa"):
-        train_drafter("recall", random_decoder(1), spoken(2), 1, tmp_path)
+        train_drafter("recall", Words(random_decoder(1), CPU), spoken(2), Run(1, tmp_path))
 
 
 def test_guesses_are_trained_where_they_are_made() -> None:
     tokens, _, drafted = padded([Trace([1, 2, 3, 4, 5], 2, torch.zeros(5, 4, 8), torch.zeros(3, 8)),
-                                 Trace([1, 2, 3], 2, torch.zeros(3, 4, 8), torch.zeros(1, 8))])
+                                 Trace([1, 2, 3], 2, torch.zeros(3, 4, 8), torch.zeros(1, 8))], CPU)
     assert tokens.tolist() == [[1, 2, 3, 4, 5], [1, 2, 3, 0, 0]]
     assert drafted.tolist() == [[False, True, True, True, False], [False, True, False, False, False]]
     assert after(drafted, 1).tolist() == [[False, False, True, True, False], [False] * 5]

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from toy_models import toy_models, toy_window
+from toy_models import told, toy_models, toy_window
 
-from app import benching, calibrating
+from app import benching, calibrating, stages
 from app.cli import main
 from pipeline import clips, decoding, drafters
 from pipeline.acceptance import rule_for
@@ -19,6 +19,9 @@ from pipeline.drafters import eagle
 from pipeline.measure import PLAIN, REPLAYED, Answer, BenchTable, Runs, compare
 from pipeline.models import Models
 from pipeline.overlap import same_prefix
+from pipeline.training.adapters import train_adapter
+from pipeline.training.fitting import Run, Words
+from pipeline.training.heads import train_drafter
 from pipeline.types import Caption, Cycle, Draft, Emitted, Rule, Scores, Span, Verdict
 from streams.types import InputError, Window
 
@@ -196,6 +199,33 @@ def test_stages_of_a_training_come_in_their_order(tmp_path: Path) -> None:
     assert [row["checkpoint"] for row in line["checkpoints"]] == ["epoch-2", "epoch-10"]
     assert all(-1 <= row["cos_sim_mean"] <= 1 for row in line["checkpoints"])
     assert "epoch-10" in result.stderr
+    assert line["learned"] == {}
+
+
+@pytest.mark.usefixtures("toy")
+def test_one_command_shows_what_every_training_changed(tmp_path: Path) -> None:
+    toy, cpu = toy_models(), torch.device("cpu")
+    assert toy.rgb.decoder is not None
+    words = Words(toy.rgb.decoder, cpu)
+    spoken = [told(list(range(5 + number, 14 + number))) for number in range(4)]
+    list(train_drafter("eagle:hass", words, spoken, Run(2, tmp_path / "eagle-hass")))
+    list(train_adapter("B1", None, words, spoken[1:], spoken[:1], Run(2, tmp_path / "adapter-B1")))
+    result, line = run("bench", "--clips", "1", "--drafters", "all", "--checkpoints", str(tmp_path), "--json")
+    assert result.exit_code == 0, result.output
+    rows = [(row["drafter"], row["step"], row["epochs"]) for row in line["checkpoints"]]
+    assert rows == [("adapter:B1", 0, 0.0), ("adapter:B1", 1, 1.0), ("adapter:B1", 2, 2.0),
+                    ("eagle:hass", 0, 0.0), ("eagle:hass", 1, 1.0), ("eagle:hass", 2, 2.0)]
+    for name, gain in line["learned"].items():
+        own = [row["tau"] for row in line["checkpoints"] if row["drafter"] == name]
+        assert gain == {"untrained_tau": own[0], "trained_tau": own[-1], "better": own[-1] > own[0]}
+        assert f"{name}: {own[0]:.2f} tokens per check untrained" in result.stderr
+    assert list(line["learned"]) == ["adapter:B1", "eagle:hass"]
+
+
+def test_a_training_that_did_not_help_is_called_so() -> None:
+    rows = [{"drafter": "eagle", "step": step, "tau": tau} for step, tau in ((0, 2.0), (5, 2.0))]
+    assert stages.learned(rows) == {"eagle": {"untrained_tau": 2.0, "trained_tau": 2.0, "better": False}}
+    assert stages.learned(rows[1:]) == {}
 
 
 @pytest.mark.usefixtures("toy")

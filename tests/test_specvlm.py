@@ -15,6 +15,7 @@ from pipeline.drafters.none import NoneDrafter
 from pipeline.drafters.specvlm import OPERATORS, SpecVlmHead, load_head, save_head
 from pipeline.models import load_models
 from pipeline.session import DecoderSession
+from pipeline.training.fitting import Run, Words
 from pipeline.training.heads import train_drafter
 from pipeline.training.specvlm import drawn, read_behind, specvlm_loss
 from pipeline.training.traces import Trace, collect_traces, load_traces
@@ -148,7 +149,7 @@ def test_the_gate_learns_which_operator_helps(operator: str) -> None:
 def test_traces_without_visual_rows_are_refused(tmp_path: Path) -> None:
     bare = [replace(trace, visual=None) for trace in spoken(4)]
     with pytest.raises(InputError, match="hold no visual rows"):
-        list(train_drafter("specvlm", random_decoder(1), bare, 1, tmp_path))
+        list(train_drafter("specvlm", Words(random_decoder(1), torch.device("cpu")), bare, Run(1, tmp_path / "one")))
 
 
 def test_a_head_of_another_width_is_refused() -> None:
@@ -185,7 +186,7 @@ def test_traces_hold_the_visual_rows_of_a_scene_once(tmp_path: Path) -> None:
     for trace in held_out:
         assert trace.visual is not None
         # the last visual row is the one that led to the first token of the question
-        torch.testing.assert_close(trace.visual[-1].float(), trace.states[0, -1], atol=2e-3, rtol=1e-2)
+        torch.testing.assert_close(trace.visual[-1], trace.states[0, -1], atol=2e-3, rtol=1e-2)
     for answer in plain:
         answer.pop("visual")
     torch.save(plain, file)

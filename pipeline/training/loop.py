@@ -12,13 +12,15 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.training.workers import ALONE, Workers
 from streams.types import InputError
 
 CHECKPOINT_EVERY_S = 60.0
@@ -59,11 +61,21 @@ class Progress:
     cpu_s: float
 
 
+@dataclass(frozen=True)
+class Snapshots:
+    """save(step) is called after so many steps, while the model holds the weights it would have if it ended there."""
+
+    steps: Collection[int]
+    save: Callable[[int], None]
+
+
 def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, Tensor]], schedule: Schedule,
-          folder: Path, hidden: tuple[str, ...] = ()) -> Iterator[Progress]:
+          folder: Path, hidden: tuple[str, ...] = (), snapshots: Snapshots | None = None,
+          workers: Workers = ALONE) -> Iterator[Progress]:
     """Minimise the sum of the losses; yields after every step.
 
-    hidden: beginnings of the names of layers whose matrices Muon trains.
+    hidden: beginnings of the names of layers whose matrices Muon trains. A resumed run saves the snapshots that lie
+    behind its checkpoint again, the same ones. workers: who else trains this model; the first writes the files.
     Resumes from folder/STAGE.pt when it is there; appends the curve to folder/STAGE.csv.
     Raises InputError when that checkpoint belongs to a run of another length. Leaves the final
     (averaged, when schedule.ema) weights in the model and marks the checkpoint as done.
@@ -80,23 +92,29 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
     if path.exists():
         state = torch.load(path, weights_only=True, map_location=parameters[0].device)
         if "optimizers" not in state or {name: value.shape for name, value in state["model"].items()} != {
-                name: value.shape for name, value in model.state_dict().items()}:
+                name: value.shape for name, value in _learnt(model).items()}:
             raise InputError(f"{path} was written by another version; give another folder with --out")
         if state["steps"] != schedule.steps:
             raise InputError(f"{path} belongs to a run of {state['steps']} steps, this one has {schedule.steps}; give "
                              "another folder with --out")
+        model.load_state_dict(state["model"], strict=False)  # what is frozen is not in it
         if state["done"]:
-            model.load_state_dict(state["model"])
             return
-        model.load_state_dict(state["model"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         average, first, spent_s, smooth = state["average"], state["step"], state["cpu_s"], state["smooth"]
     start_s, saved_s = time.process_time() - spent_s, time.monotonic()
     points: list[dict[str, float]] = []
 
+    def snapshot(step: int) -> None:
+        if workers.first and snapshots is not None and step in snapshots.steps:
+            with _holding(parameters, average):
+                snapshots.save(step)
+
     def save(step: int, done: bool) -> None:
-        state = {"model": model.state_dict(), "optimizers": [] if done else [o.state_dict() for o in optimizers],
+        if not workers.first:
+            return
+        state = {"model": _learnt(model), "optimizers": [] if done else [o.state_dict() for o in optimizers],
                  "average": [] if done else average, "step": step, "cpu_s": time.process_time() - start_s,
                  "smooth": smooth, "done": done, "steps": schedule.steps}
         torch.save(state, path.with_suffix(".tmp"))
@@ -104,14 +122,18 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
         _append_curve(folder / f"{stage}.csv", points)
         points.clear()
 
+    if not first:
+        snapshot(0)
     for step in range(first, schedule.steps):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = schedule.at(step)
         model.train()
-        torch.manual_seed(step)  # oracle noise and dropout too: a resumed run draws what a whole one does
+        # oracle noise and dropout too: a resumed run draws what a whole one does
+        torch.manual_seed(step * workers.count + workers.index)
         losses = loss_of_step(step)
         model.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
+        workers.average(parameters)
         nn.utils.clip_grad_norm_(parameters, schedule.clip)
         for parameter, matrix in matrices:
             matrix.grad = None if parameter.grad is None else _matrix(parameter.grad, parameter)
@@ -124,6 +146,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
             smooth[name] = 0.97 * smooth.get(name, value.item()) + 0.03 * value.item()
         if (step + 1) % max(1, schedule.steps // CURVE_POINTS) == 0 or step == first + 1:
             points.append({"step": step + 1} | {name: round(value, 5) for name, value in smooth.items()})
+        snapshot(step + 1)
         if time.monotonic() - saved_s > CHECKPOINT_EVERY_S:
             save(step + 1, done=False)
             saved_s = time.monotonic()
@@ -131,6 +154,23 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
     for parameter, value in zip(parameters, average, strict=False):
         parameter.data.copy_(value)
     save(schedule.steps, done=True)
+
+
+@contextmanager
+def _holding(parameters: list[nn.Parameter], average: list[Tensor]) -> Iterator[None]:
+    """The parameters hold their averages for a while, where there are averages."""
+    own = [parameter.detach().clone() for parameter in parameters] if average else []
+    for parameter, value in zip(parameters, average, strict=False):
+        parameter.data.copy_(value)
+    yield
+    for parameter, value in zip(parameters, own, strict=False):
+        parameter.data.copy_(value)
+
+
+def _learnt(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model without what is frozen."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
 
 def _matrix(values: Tensor, weight: Tensor) -> Tensor:

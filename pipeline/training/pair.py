@@ -16,9 +16,11 @@ import torch
 from pipeline.training.adapters import train_adapter
 from pipeline.training.distillation import distil
 from pipeline.training.eye import CPU
+from pipeline.training.fitting import Run, Words
 from pipeline.training.loop import Progress
 from pipeline.training.mini import Sizes, drawings, ensure_tokenizer, export
 from pipeline.training.traces import collect_traces, load_traces
+from pipeline.training.workers import Workers
 from pipeline.vlms.mini import load
 
 DISTILLED = "distilled"
@@ -39,5 +41,5 @@ def fit_adapter(sizes: Sizes, folder: Path, device: torch.device = CPU) -> Itera
     rgb, event = load("rgb", folder, device), load("event", folder, device)
     yield from collect_traces(rgb, event, sizes.adapter_scenes, folder / "traces")
     traces, held_out = load_traces(folder / "traces")
-    decoders = event.model.decoder.to(CPU), rgb.model.decoder.to(CPU)
-    yield from train_adapter("L1", *decoders, traces, held_out, sizes.adapter, folder / "adapter-L1")
+    run = Run(sizes.adapter, folder / "adapter-L1", stages=False, workers=Workers(device=device))
+    yield from train_adapter("L1", event.model.decoder, Words(rgb.model.decoder, device), traces, held_out, run)

@@ -1,6 +1,6 @@
 """`parafovea train specvlm`: EAGLE's losses behind compressed visual rows, all operators and the gate at once.
 
-    for progress in train_specvlm(verifier, traces, steps=2000, folder=Path("runs/specvlm")): ...
+    for progress in train_specvlm(words, traces, Run(2000, Path("runs/specvlm"))): ...
 
 The verifier's logits are never stored: its frozen head makes them in the training loop from the states in the traces.
 (The authors' "online-logit distillation" runs the whole verifier there, Huang et al. 2025; as it is frozen too, the
@@ -13,15 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.decoder import Decoder
 from pipeline.drafters.specvlm import OPERATORS, SpecVlmHead, save_head
-from pipeline.training.fitting import Loss, fit, noisy, padded
+from pipeline.training.fitting import Loss, Run, Words, fit, noisy, padded
 from pipeline.training.loop import Progress
 from pipeline.training.traces import Trace
 from pipeline.training.unroll import state_losses
@@ -67,14 +66,14 @@ def read_behind(head: SpecVlmHead, visual: Tensor, shares: Tensor, words: Tensor
     return guessed[:, front:]
 
 
-def specvlm_loss(head: SpecVlmHead, verifier: Decoder) -> Loss:
+def specvlm_loss(head: SpecVlmHead, verifier: Words) -> Loss:
     """EAGLE's loss of each batch behind drawn operators. Raises InputError for traces without visual rows."""
     def loss(traces: list[Trace]) -> dict[str, Tensor]:
-        tokens, hidden, drafted = padded(traces)
+        tokens, hidden, drafted = padded(traces, verifier.embed.weight.device)
         features = head.features(hidden)
         questions = torch.stack([features[row, :trace.prompt].mean(0) for row, trace in enumerate(traces)])
-        guessed = read_behind(head, visual_rows(traces), drawn(head.gate(questions)), verifier.embed(tokens),
-                              noisy(features))
+        guessed = read_behind(head, visual_rows(traces).to(features), drawn(head.gate(questions)),
+                              verifier.embed(tokens), noisy(features))
         here, true = guessed[drafted], features.roll(-1, 1)[drafted]
         return state_losses(here, true, verifier.head(here), verifier.head(true), top=False)
 
@@ -82,17 +81,18 @@ def specvlm_loss(head: SpecVlmHead, verifier: Decoder) -> Loss:
 
 
 def visual_rows(traces: Sequence[Trace]) -> Tensor:
-    """The visual rows [B, V, D] of traces. Raises InputError where they were not written."""
+    """The visual rows [B, V, D] of traces. Raises InputError where they were not written or are not equally many."""
     found = [trace.visual.float() for trace in traces if trace.visual is not None]
     if len(found) < len(traces):
-        raise InputError("these traces hold no visual rows, an earlier version wrote them; give another folder with "
-                         "--out")
+        raise InputError("these answers hold no visual rows: an earlier version wrote them, or --no-rows; collect them "
+                         "again in another folder")
+    if len({len(rows) for rows in found}) > 1:
+        raise InputError("specvlm learns from windows of equally many visual rows, these differ; train eagle instead")
     return torch.stack(found)
 
 
-def train_specvlm(verifier: Decoder, traces: Sequence[Trace], steps: int, folder: Path) -> Iterator[Progress]:
+def train_specvlm(verifier: Words, traces: Sequence[Trace], run: Run) -> Iterator[Progress]:
     """Train a head of the verifier's width; leaves a checkpoint in the folder."""
     torch.manual_seed(0)
     head = SpecVlmHead(replace(verifier.config, layers=1))
-    yield from fit(head, specvlm_loss(head, verifier), traces, steps, folder, HIDDEN)
-    save_head(head, folder)
+    yield from fit(head, specvlm_loss(head, verifier), traces, run, HIDDEN, partial(save_head, head))

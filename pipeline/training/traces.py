@@ -1,6 +1,6 @@
-"""What draft heads learn from: the verifier's own answers with its states, and the event VLM's along the same words.
+"""What drafters learn from: the verifier's own answers with its states, and the event VLM's along the same words.
 
-    for progress in collect_traces(pair, 600, Path("runs/traces")): ...
+    for progress in collect_traces(rgb, event, 600, Path("runs/traces")): ...
     train_part, held_out = load_traces(Path("runs/traces"))
 
 Answers are the verifier's greedy ones, never a truth it would not say; both models read the same prefix. Scenes are
@@ -9,9 +9,10 @@ split, never tokens. Written in parts, so that a killed run goes on where it was
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -20,9 +21,8 @@ from torch import Tensor
 from pipeline.acceptance import Greedy, walk
 from pipeline.session import DecoderSession
 from pipeline.training.loop import Progress
-from pipeline.training.questions import QA, SHORT, ask
-from pipeline.types import Draft
-from pipeline.vlms.mini import MiniVLM
+from pipeline.training.questions import SHORT, ask
+from pipeline.types import VLM, Draft, Session
 from streams.scenes.generate import random_scene
 from streams.scenes.render import render_window
 from streams.scenes.world import observe
@@ -41,23 +41,26 @@ LONGEST = 160
 @dataclass(frozen=True, eq=False)
 class Trace:
     """One answer: tokens [T] of question and answer, prompt: how many of them ask, states [T, taps, D] of the
-    verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer.
+    verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer, None
+    without an event VLM of the same vocabulary, which reads the question as event_prompt (None = as the verifier does).
 
-    visual float16 [V, D]: the verifier's last states of the rows before the text; event_visual float16 [V, D_event]:
-    what enters the event decoder before the question. One tensor each for all of a scene's traces, None in files that
-    have none.
+    Rows in front of the text, one tensor for all answers about a window, None where they were not kept: visual [V, D]:
+    the verifier's last states there; entering [V, D], event_visual [V', D_event]: what its decoder and the event VLM's
+    read. Tensors are float16 where they come from a file.
     """
 
     tokens: list[int]
     prompt: int
     states: Tensor
-    event: Tensor
+    event: Tensor | None
     visual: Tensor | None = None
     event_visual: Tensor | None = None
+    entering: Tensor | None = None
+    event_prompt: list[int] | None = None
 
 
 @torch.inference_mode()
-def follow(session: DecoderSession, guess: Sequence[int], eos: int) -> tuple[list[int], Tensor]:
+def follow(session: Session, guess: Sequence[int], eos: int) -> tuple[list[int], Tensor]:
     """A greedy answer [N] and the states [N, taps, D] that led to its tokens; a good guess saves passes."""
     session.prefill()
     tokens, states, draft = list[int](), list[Tensor](), Draft.chain(list(guess), "guess")
@@ -72,35 +75,69 @@ def follow(session: DecoderSession, guess: Sequence[int], eos: int) -> tuple[lis
     return tokens[:count], torch.cat(states)[:count]
 
 
-def trace(rgb: MiniVLM, event: MiniVLM, window: Window, qa: QA, event_visual: Tensor | None = None) -> Trace:
-    """The verifier's answer to a question about a window, with both models' states."""
-    session, words = rgb.open(window, qa.question), rgb.tokenizer
-    answer, states = follow(session, [*words.encode(" " + qa.answer), words.eos], words.eos)
-    prefix = session.prefix
-    other = event.open(window, qa.question)
-    other.prefill()
-    with torch.inference_mode():
-        along = other.score(Draft.chain(answer[:-1], "given")).hidden[:, -1].clone()
+def trace(rgb: VLM, event: VLM | None, window: Window, question: str, guess: Sequence[int] = ()) -> Trace:
+    """The verifier's answer to a question about a window, with both models' states after the same words; without the
+    rows in front of the text."""
+    session = rgb.open(window, question)
+    answer, states = follow(session, guess, rgb.tokenizer.eos)
+    prefix, along, prompt = session.prefix, None, None
+    if event is not None and event.tokenizer.vocabulary == rgb.tokenizer.vocabulary:
+        other = event.open(window, question)
+        other.prefill()
+        prompt = other.prefix.prompt
+        with torch.inference_mode():
+            along = other.score(Draft.chain(answer[:-1], "given")).hidden[:, -1].half().cpu()
     before = prefix.hidden[prefix.visual - 1:]
-    return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]), along,
-                 prefix.hidden[:prefix.visual, -1].half().cpu(), event_visual)
+    return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]).half().cpu(), along,
+                 prefix.hidden[:prefix.visual, -1].half().cpu(), event_prompt=prompt)
 
 
-def scene_traces(seed: int, rgb: MiniVLM, event: MiniVLM) -> list[Trace]:
+def window_traces(rgb: VLM, event: VLM | None, window: Window, asked: Sequence[tuple[str, Sequence[int]]],
+                  rows: bool = True) -> list[Trace]:
+    """Answers to questions about one window, each with a guess of its answer; rows: whether those in front of the text
+    are kept. They cannot see the question, so they are the same for all, and one tensor is written once."""
+    traces = [trace(rgb, event, window, question, guess) for question, guess in asked]
+    if not rows or not traces:
+        return [replace(one, visual=None) for one in traces]
+    visual, entering = traces[0].visual, _entering(rgb, window, asked[0][0])
+    seen = None if traces[0].event is None else _entering(event, window, asked[0][0])
+    return [replace(one, visual=visual, entering=entering, event_visual=seen) for one in traces]
+
+
+def _entering(vlm: VLM | None, window: Window, question: str) -> Tensor | None:
+    """What enters a VLM's decoder before the question; None where it is somebody else's."""
+    session = None if vlm is None else vlm.open(window, question)
+    return session.read()[0].half().cpu() if isinstance(session, DecoderSession) else None
+
+
+def scene_traces(seed: int, rgb: VLM, event: VLM) -> list[Trace]:
     """Answers to both captions and some short questions about one scene."""
     rng = random.Random(seed)
     aspect = RESOLUTION.width / RESOLUTION.height
     scene = random_scene(seed, aspect=aspect)
     window = render_window(scene, RESOLUTION, seed=seed, noise_sigma=rng.uniform(0, 6))
-    truth = observe(scene, 0.0, 1.0, aspect)
+    truth, words = observe(scene, 0.0, 1.0, aspect), rgb.tokenizer
     kinds = ["detailed", "brief", *rng.sample(SHORT, SHORT_QUESTIONS)]
-    seen = event.see(window)[0][0].half().cpu()
-    traces = [trace(rgb, event, window, qa, seen) for kind in kinds if (qa := ask(kind, truth, rng))]
-    # the rows before the text cannot see the question: they are the same for all, and one tensor is written once
-    return [replace(one, visual=traces[0].visual) for one in traces]
+    return window_traces(rgb, event, window, [(qa.question, [*words.encode(" " + qa.answer), words.eos])
+                                              for kind in kinds if (qa := ask(kind, truth, rng))])
 
 
-def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> Iterator[Progress]:
+def save_part(part: Sequence[tuple[dict[str, int], Trace]], path: Path) -> None:
+    """Write traces, each with facts about it, whole or not at all."""
+    torch.save([facts | {field.name: getattr(one, field.name) for field in fields(one)} for facts, one in part],
+               path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def load_part(path: Path) -> list[tuple[dict[str, int], Trace]]:
+    """The traces of a part, each with its facts. Their tensors stay in the file until they are used."""
+    names = {field.name for field in fields(Trace)}
+    return [({name: value for name, value in plain.items() if name not in names},
+             Trace(**{name: value for name, value in plain.items() if name in names}))
+            for plain in torch.load(path, weights_only=True, mmap=True)]
+
+
+def collect_traces(rgb: VLM, event: VLM, scenes: int, folder: Path) -> Iterator[Progress]:
     """Traces of many scenes; leaves folder/traces-NNNN.pt."""
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, scenes, PART):
@@ -109,13 +146,9 @@ def collect_traces(rgb: MiniVLM, event: MiniVLM, scenes: int, folder: Path) -> I
         if not path.exists():
             part = []
             for number in range(first, last):
-                for one in scene_traces(FIRST_SEED + number, rgb, event):
-                    part.append({"scene": number, "tokens": one.tokens, "prompt": one.prompt,
-                                 "states": one.states.half().cpu(), "event": one.event.half().cpu(),
-                                 "visual": one.visual, "event_visual": one.event_visual})
+                part += [({"scene": number}, one) for one in scene_traces(FIRST_SEED + number, rgb, event)]
                 yield Progress("traces", number + 1, scenes, {}, 0.0)
-            torch.save(part, path.with_suffix(".tmp"))
-            path.with_suffix(".tmp").replace(path)
+            save_part(part, path)
         yield Progress("traces", last, scenes, {}, 0.0)
 
 
@@ -123,8 +156,6 @@ def load_traces(folder: Path) -> tuple[list[Trace], list[Trace]]:
     """Traces for training and held-out ones; every tenth scene is held out."""
     parts: tuple[list[Trace], list[Trace]] = ([], [])
     for path in sorted(folder.glob("traces-*.pt")):
-        for plain in torch.load(path, weights_only=True):
-            held_out = plain["scene"] % HELD_OUT_EVERY == 0
-            parts[held_out].append(Trace(plain["tokens"], plain["prompt"], plain["states"].float(),
-                                         plain["event"].float(), plain.get("visual"), plain.get("event_visual")))
+        for facts, one in load_part(path):
+            parts[facts["scene"] % HELD_OUT_EVERY == 0].append(one)
     return parts
