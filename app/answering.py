@@ -25,7 +25,7 @@ from streams.windows import LatestWindows, latest_windows, window_at, windows
 class AnswerOptions:
     """How to answer and where to print."""
 
-    drafter: str
+    drafter: str | None
     rule: Rule
     limits: Limits
     as_json: bool
@@ -141,7 +141,7 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
         with contextlib.suppress(KeyboardInterrupt):
             for window in _paced(stream, speed):
                 clock = f"{(window.start_us - window.clock_start_us) / 1e6:7.2f} s "
-                if window.frames:
+                if window.frames or captioner.models.rgb.reads != "frames":
                     captions.append(_say(captioner, window, question, source, options, Text(clock, "dim")))
                 else:
                     terminal.people.print(clock + "no frame in this window for the RGB model to read", style="yellow")

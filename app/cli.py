@@ -55,18 +55,24 @@ device_option = click.option("--device", default="auto", show_default=True,
 
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """--device, --model and --drafter-model, on everything that runs a model; given on as one ModelOptions."""
+    """Which models and where, on everything that runs a model; given on as one ModelOptions."""
     @wraps(command)
-    def with_models(device: str, model: str, drafter_model: str, **others: Any) -> None:
+    def with_models(device: str, model: str, drafter_model: str | None, drafter_device: str | None, precision: str,
+                    **others: Any) -> None:
         from app.compose import ModelOptions
 
-        command(models=ModelOptions(device, model, drafter_model), **others)
+        command(models=ModelOptions(device, model, drafter_model, precision, drafter_device), **others)
 
     for option in (
-            click.option("--drafter-model", default="mini", show_default=True, metavar="NAME[:FOLDER]",
-                         help="the event VLM that guesses"),
-            click.option("--model", default="mini", show_default=True, metavar="NAME[:FOLDER]",
-                         help="the RGB VLM that checks"),
+            click.option("--dtype", "precision", default="auto", show_default=True, metavar="PRECISION",
+                         help="auto (bf16 on a GPU, else fp32), fp32, bf16, fp16, 8-bit or 4-bit; not for mini"),
+            click.option("--drafter-device", default=None, metavar="DEVICE",
+                         help="where the event VLM runs; default: beside the RGB VLM"),
+            click.option("--drafter-model", default=None, metavar="NAME[:FOLDER]|FOLDER|ID",
+                         help="the event VLM that guesses, or none; default: mini's beside mini, else none"),
+            click.option("--model", "--verifier", "model", default="mini", show_default=True,
+                         metavar="NAME[:FOLDER]|FOLDER|ID",
+                         help="the RGB VLM that checks; none = the event VLM answers by itself, from events alone"),
             device_option):
         with_models = option(with_models)
     return with_models
@@ -99,7 +105,7 @@ def rule_options(command: Callable[..., None]) -> Callable[..., None]:
 def answer_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of everything that answers; given on as one AnswerOptions."""
     @wraps(command)
-    def with_options(drafter: str, rule: Rule, limits: Limits, as_json: bool, models: ModelOptions,
+    def with_options(drafter: str | None, rule: Rule, limits: Limits, as_json: bool, models: ModelOptions,
                      **others: Any) -> None:
         from app.answering import AnswerOptions
 
@@ -108,8 +114,9 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
     with_options = rule_options(with_options)
     for option in (
             click.option("--json", "as_json", is_flag=True, help="one JSON line per cycle and per caption on stdout"),
-            click.option("--drafter", default="vlm", show_default=True, metavar="NAME[:VARIANT]",
-                         help="who guesses; README.md has the list, a wrong name prints it")):
+            click.option("--drafter", default=None, metavar="NAME[:VARIANT]",
+                         help="who guesses; README.md has the list, a wrong name prints it; default: vlm, without an "
+                              "event VLM recall")):
         with_options = option(with_options)
     return model_options(with_options)
 

@@ -36,11 +36,14 @@ def choose_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which models, and where: device `auto`, `cpu` or `cuda:N`; the others NAME[:FOLDER]."""
+    """Which models, where and in what precision: devices `auto`, `cpu` or `cuda:N`; models NAME[:FOLDER_OR_ID], a
+    folder or an id; None = the same as the verifier's."""
 
     device: str = "auto"
     model: str = "mini"
-    drafter_model: str = "mini"
+    drafter_model: str | None = None
+    precision: str = "auto"
+    drafter_device: str | None = None
 
 
 def load(options: ModelOptions) -> Models:
@@ -50,10 +53,11 @@ def load(options: ModelOptions) -> Models:
     from pipeline.models import load_models
 
     device = choose_device(options.device)
-    if device.type == "cpu":
+    beside = choose_device(options.drafter_device) if options.drafter_device else device
+    if device.type == "cpu" and options.model.partition(":")[0] == "mini":
         # measured: below 15 M weights a second thread costs more in barriers than it saves
         torch.set_num_threads(1)
-    return load_models(device, options.model, options.drafter_model)
+    return load_models(device, options.model, options.drafter_model, options.precision, beside)
 
 
 def bundled_recording() -> Path:

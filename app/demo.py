@@ -51,8 +51,16 @@ def services(models: Models, first: str, first_name: str) -> Services:
     recordings = {"Bundled story": str(bundled_recording())}
     if first not in recordings.values():
         recordings[first_name] = first
-    return Services(recordings, first, drafters.names(), models.summary, "none" if adapter is None else adapter.name,
+    return Services(recordings, first, _offered(models), models.summary, "none" if adapter is None else adapter.name,
                     Players().open, conversations(models))
+
+
+def _offered(models: Models) -> list[str]:
+    """Drafters for the settings, the default one first where nobody guesses from events."""
+    if models.event is not None:
+        return drafters.names()
+    return [models.default_drafter, *(name for name in drafters.names()
+                                      if name not in (models.default_drafter, "vlm", "adapter"))]
 
 
 def conversations(models: Models) -> Callable[[], Answer]:

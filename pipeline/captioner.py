@@ -21,7 +21,6 @@ from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
 from streams.types import InputError, Window
 
-DEFAULT_DRAFTER = "vlm"
 DEFAULT_RULE = Greedy()
 DEFAULT_QUESTION = "What is happening?"
 
@@ -50,13 +49,15 @@ class Captioner:
         self._last = replace(window, previous=before)
         return self._last
 
-    def drafter(self, name: str) -> Drafter:
-        """The drafter of this conversation by NAME[:VARIANT]. Raises InputError when unknown."""
+    def drafter(self, name: str | None = None) -> Drafter:
+        """The drafter of this conversation by NAME[:VARIANT], that of the models when None. Raises InputError when
+        unknown."""
+        name = name or self.models.default_drafter
         if name not in self._drafters:
             self._drafters[name] = drafters.create(name, self.models)
         return self._drafters[name]
 
-    def ask(self, window: Window, question: str, drafter: str = DEFAULT_DRAFTER, rule: Rule = DEFAULT_RULE,
+    def ask(self, window: Window, question: str, drafter: str | None = None, rule: Rule = DEFAULT_RULE,
             limits: Limits | None = None, cancel: threading.Event | None = None,
             damaged: bool = False) -> Iterator[Record]:
         """Answer a question about a window: Drafted and Cycle records, then one Caption.
@@ -65,7 +66,8 @@ class Captioner:
         """
         if not question.strip():
             raise InputError("the question is empty; ask for example \"What is happening?\"")
-        if not window.frames:
+        drafter = drafter or self.models.default_drafter
+        if self.models.rgb.reads == "frames" and not window.frames:
             start_s, end_s = ((t_us - window.clock_start_us) / 1e6 for t_us in (window.start_us, window.end_us))
             raise InputError(f"there is no frame between {start_s:.2f} and {end_s:.2f} s for the RGB model to read; "
                              "choose another moment")

@@ -160,7 +160,7 @@ class _Answer:
         emitted: list[Emitted] = []
         for token, kind, row in line:
             self.tokens.append(token)
-            text = "" if token == self._tokenizer.eos else self._text.push(token)
+            text = "" if token in self._tokenizer.ends else self._text.push(token)
             self._check(token)
             if self.stopped:
                 text += self._text.flush()
@@ -170,7 +170,7 @@ class _Answer:
         return emitted, min(len(emitted), len(verdict.path))
 
     def _check(self, token: int) -> None:
-        if token == self._tokenizer.eos:
+        if token in self._tokenizer.ends:
             self.stopped = "eos"
         elif self._text.stopped:
             self.stopped = "stop"

@@ -15,6 +15,9 @@ import torch
 
 from pipeline import vlms
 from pipeline.adapters import BottleneckAdapter, load_adapter
+from pipeline.hub import located
+from pipeline.placement import Placement, place
+from pipeline.shards import read_json
 from pipeline.text import Tokenizer
 from pipeline.timing import verify_seconds
 from pipeline.types import VLM
@@ -38,51 +41,106 @@ class Models:
     """Seconds of a check by its rows, measured when the models were loaded; empty = not measured."""
 
     @property
+    def default_drafter(self) -> str:
+        """Who guesses when nobody is named: the event VLM, without one what was said before."""
+        return "recall" if self.event is None else "vlm"
+
+    @property
     def summary(self) -> str:
         """One sentence for people."""
         checker = f"{self.rgb.name} ({_size(self.rgb.parameters)}) checks"
+        if self.rgb.reads == "events":
+            return f"{self.rgb.name} ({_size(self.rgb.parameters)}) answers by itself, from events alone"
         if self.event is None:
             return f"no event VLM, {checker}"
         return f"{self.event.name} ({_size(self.event.parameters)}) guesses, {checker}"
 
 
 def _size(parameters: int) -> str:
-    return f"{parameters / 1e6:.1f} M"
+    return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.1f} M"
 
 
 DEFAULT_MODEL = "mini"
 
+NONE = "none"
+"""The word for no model: without an event VLM nobody guesses from events; without a verifier it answers alone."""
 
-def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model: str = DEFAULT_MODEL) -> Models:
-    """Load a verifier and an event VLM by NAME[:FOLDER]; a name is a module of pipeline.vlms.
 
+def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model: str | None = None,
+                precision: str = "auto", drafter_device: torch.device | None = None) -> Models:
+    """Load a verifier and an event VLM, each by NAME[:FOLDER_OR_ID], by a folder or by an id; a name is a module of
+    pipeline.vlms.
+
+    drafter_model: the other side of the bundled pair, or of one trained like it, when None; NONE = no event VLM.
+    model: NONE = the event VLM answers by itself. drafter_device: that of the verifier when None.
     Raises InputError for a name or folder that does not exist and for two different vocabularies.
     """
-    rgb, event = _load(model, "rgb", device), _load(drafter_model, "event", device)
-    if rgb.tokenizer.vocabulary != event.tokenizer.vocabulary:
+    drafter_model = drafter_model or (model if model.partition(":")[0] == DEFAULT_MODEL else NONE)
+    where, beside = place(device, precision), place(drafter_device or device, precision)
+    if model == drafter_model == NONE:
+        raise InputError("neither --model nor --drafter-model names a model; choose at least one")
+    if model == NONE:
+        alone = _load(drafter_model, "event", beside)
+        return Models(alone, None, None, alone.tokenizer, WEIGHTS, _measured(alone))
+    rgb = _load(model, "rgb", where)
+    event = None if drafter_model == NONE else _load(drafter_model, "event", beside)
+    if event is not None and rgb.tokenizer.vocabulary != event.tokenizer.vocabulary:
         raise InputError(f"{model} and {drafter_model} have different vocabularies, so one cannot guess for the other; "
                          "use two models that were trained together")
     # an adapter belongs to the two models it was trained between: equal sizes prove nothing
-    adapter = _adapter_beside(drafter_model, device) if model == drafter_model else None
-    folder = model.partition(":")[2]
-    measured = {} if rgb.decoder is None else verify_seconds(rgb.decoder)
-    return Models(rgb, event, adapter, rgb.tokenizer, Path(folder) if folder else WEIGHTS, measured)
+    adapter = _adapter_beside(drafter_model, beside.device) if model == drafter_model else None
+    return Models(rgb, event, adapter, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb))
 
 
-def _load(spec: str, side: str, device: torch.device) -> VLM:
-    name, _, folder = spec.partition(":")
-    known = sorted(module.name for module in pkgutil.iter_modules(vlms.__path__))
-    if name not in known:
-        raise InputError(f"unknown model {spec!r}; use NAME[:FOLDER] with one of {', '.join(known)}")
+def _measured(verifier: VLM) -> dict[int, float]:
+    return {} if verifier.decoder is None else verify_seconds(verifier.decoder)
+
+
+def names() -> list[str]:
+    """Names of all model families: the modules of pipeline.vlms."""
+    return sorted(module.name for module in pkgutil.iter_modules(vlms.__path__))
+
+
+def _load(spec: str, side: str, where: Placement) -> VLM:
+    name, _, rest = spec.partition(":")
+    if name in names():
+        folder = located(rest) if rest else None
+    elif Path(spec).is_dir() or "/" in spec:
+        folder = located(spec)
+        name = family(folder)
+    else:
+        raise InputError(f"unknown model {spec!r}; use NAME[:FOLDER] with one of {', '.join(names())}, the folder of a "
+                         "checkpoint, or its id on the Hugging Face hub")
     module = importlib.import_module(f"pipeline.vlms.{name}")
-    vlm: VLM = module.load(side, Path(folder) if folder else None, device)
+    vlm: VLM = module.load(side, folder, where)
     return vlm
+
+
+def family(folder: Path) -> str:
+    """Which module of pipeline.vlms loads a folder, told by its config.json.
+
+    Raises InputError where there is none and where no module knows the kind.
+    """
+    if (folder / "mini-rgb").is_dir() or (folder / "mini-event").is_dir():
+        return DEFAULT_MODEL
+    kind = read_json(folder / "config.json").get("model_type")
+    known = {name: getattr(importlib.import_module(f"pipeline.vlms.{name}"), "MODEL_TYPES", ()) for name in names()}
+    for name, kinds in known.items():
+        if kind in kinds:
+            return name
+    raise InputError(f"{folder} holds a model of type {kind!r}; known are "
+                     f"{', '.join(sorted(kind for kinds in known.values() for kind in kinds))}")
+
+
+def _folder(spec: str) -> Path | None:
+    name, _, rest = spec.partition(":")
+    path = rest if name in names() else spec
+    return located(path) if path else None
 
 
 def _adapter_beside(spec: str, device: torch.device) -> BottleneckAdapter | None:
     """The adapter in a pair's folder, when there is one."""
-    folder = spec.partition(":")[2]
-    directory = (Path(folder) if folder else WEIGHTS) / "adapter-L1"
+    directory = (_folder(spec) or WEIGHTS) / "adapter-L1"
     if not (directory / "model.safetensors").exists():
         return None
     adapter = load_adapter(directory, device)

@@ -26,7 +26,8 @@ class Tokenizer:
         vocabulary = self.vocabulary
         self.specials: dict[str, int] = {name: vocabulary[name] for name in SPECIALS}
         self.eos = self.specials[EOS]
-        to_byte = {char: byte for byte, char in _byte_alphabet().items()}
+        self.ends = frozenset({self.eos})
+        to_byte = {char: byte for byte, char in byte_alphabet().items()}
         names = sorted(vocabulary, key=lambda name: vocabulary[name])
         special = set(self.specials.values())
         self._bytes = [b"" if i in special else bytes(to_byte[c] for c in name) for i, name in enumerate(names)]
@@ -48,7 +49,7 @@ class Tokenizer:
         return self._bytes[token].decode("utf-8", "replace")
 
 
-def _byte_alphabet() -> dict[int, str]:
+def byte_alphabet() -> dict[int, str]:
     """GPT-2's printable stand-in for each byte (Radford et al. 2019)."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [b for b in range(256) if b not in visible]

@@ -272,6 +272,8 @@ class VLM(Protocol):
     """The decoder whose states a draft head may go on from; None where it is somebody else's code."""
     taps: tuple[int, ...]
     """Layers whose entering states Scores.hidden holds; the last is FINAL. Deep verifiers: low, middle, high, FINAL."""
+    reads: Literal["frames", "events", "nothing"]
+    """What of a window it looks at."""
 
     @property
     def parameters(self) -> int:

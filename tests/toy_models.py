@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Literal
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class ToyVLM:
         self.name, self.hidden_size, self.tokenizer = f"toy-{seed}", size, tokenizer()
         self.decoder = random_decoder(seed, size, layers)
         self.taps = (0, 1, 1, FINAL)
+        self.reads: Literal["frames", "events", "nothing"] = "frames"
         self.parameters = sum(p.numel() for p in self.decoder.parameters())
 
     def open(self, window: Window, prompt: str) -> DecoderSession:

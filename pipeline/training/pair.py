@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.placement import Placement
 from pipeline.training.adapters import train_adapter
 from pipeline.training.distillation import distil
 from pipeline.training.eye import CPU
@@ -38,7 +39,7 @@ def finish_pair(sizes: Sizes, folder: Path, device: torch.device = CPU) -> Itera
 
 def fit_adapter(sizes: Sizes, folder: Path, device: torch.device = CPU) -> Iterator[Progress]:
     """Let the pair speak about scenes and fit L1, which cos_sim is measured through; leaves folder/adapter-L1."""
-    rgb, event = load("rgb", folder, device), load("event", folder, device)
+    rgb, event = load("rgb", folder, Placement(device)), load("event", folder, Placement(device))
     yield from collect_traces(rgb, event, sizes.adapter_scenes, folder / "traces")
     traces, held_out = load_traces(folder / "traces")
     run = Run(sizes.adapter, folder / "adapter-L1", stages=False, workers=Workers(device=device))

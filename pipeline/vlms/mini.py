@@ -18,6 +18,7 @@ from pipeline.decoder import FINAL, Decoder, KVCache
 from pipeline.inputs import event_input, rgb_input
 from pipeline.mini import MiniModel, load_mini, locate
 from pipeline.models import WEIGHTS
+from pipeline.placement import Placement
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
 from pipeline.vision import Memory, Slots, boxes_after, remember
@@ -41,6 +42,7 @@ class MiniVLM:
 
     def __init__(self, side: Literal["event", "rgb"], model: MiniModel, tokenizer: Tokenizer) -> None:
         self.name, self.side = f"mini-{side}", side
+        self.reads: Literal["frames", "events", "nothing"] = "frames" if side == "rgb" else "events"
         self.model, self.tokenizer = model, tokenizer
         self.decoder: Decoder | None = model.decoder
         layers = model.decoder.config.layers
@@ -103,8 +105,8 @@ class MiniVLM:
         return sum(p.numel() for p in self.model.parameters())
 
 
-def load(side: Literal["event", "rgb"], folder: Path | None = None, device: torch.device | None = None) -> MiniVLM:
-    """Load one side from the package or from a folder that holds mini-event and mini-rgb.
+def load(side: Literal["event", "rgb"], folder: Path | None = None, where: Placement | None = None) -> MiniVLM:
+    """Load one side from the package or from a folder that holds mini-event and mini-rgb; always in float32.
 
     Raises InputError when the folder does not hold a checkpoint.
     """
@@ -113,7 +115,7 @@ def load(side: Literal["event", "rgb"], folder: Path | None = None, device: torc
         raise InputError(f"no checkpoint in {directory}; expected config.json, model.safetensors and tokenizer.json "
                          "as written by `parafovea train mini`")
     try:
-        model, tokenizer = load_mini(directory, device)
+        model, tokenizer = load_mini(directory, where.device if where else None)
     except Exception as error:  # the readers of JSON, safetensors and tokenizers each have errors of their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"the checkpoint in {directory} cannot be read ({reason}); train or copy it again") from error

@@ -1,0 +1,72 @@
+"""Which models are loaded: by name, by folder, by id; the event VLM alone; memory before loading."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_checkpoints import QUESTION, tiny_llava, tiny_video_llava, window
+
+from pipeline import models
+from pipeline.captioner import Captioner
+from pipeline.models import load_models
+from pipeline.types import Caption
+from streams.types import InputError
+
+CPU = torch.device("cpu")
+
+
+def answer(captioner: Captioner, drafter: str | None = None, frames: bool = True) -> Caption:
+    asked = window() if frames else replace(window(), frames=[])
+    *_, caption = captioner.ask(asked, QUESTION, drafter)
+    assert isinstance(caption, Caption)
+    return caption
+
+
+@pytest.mark.parametrize(("make", "name"), [(tiny_llava, "llava"), (tiny_video_llava, "videollava")])
+def test_a_folder_is_loaded_by_what_it_holds(make: object, name: str, tmp_path: Path) -> None:
+    make(tmp_path)
+    assert models.family(tmp_path) == name
+    loaded = load_models(CPU, str(tmp_path))
+    assert loaded.event is None
+    assert loaded.default_drafter == "recall"
+    assert set(loaded.verify_s) == {1, 2, 4, 8, 16}
+    captioner = Captioner(loaded)
+    first, again = answer(captioner), answer(captioner)
+    assert first.text == again.text == answer(captioner, "none").text
+    assert again.accepted > 0
+    with pytest.raises(InputError, match="there is no frame between"):
+        answer(captioner, frames=False)
+
+
+def test_the_event_model_answers_alone() -> None:
+    alone = load_models(CPU, "none", "mini")
+    assert alone.rgb.reads == "events"
+    assert alone.summary.endswith("answers by itself, from events alone")
+    caption = answer(Captioner(alone), frames=False)
+    assert caption.text
+    assert caption.drafter == "recall"
+    with pytest.raises(InputError, match="needs an event VLM"):
+        answer(Captioner(alone), "vlm")
+
+
+def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="unknown model 'no'"):
+        load_models(CPU, "no")
+    with pytest.raises(InputError, match="neither a folder nor in the local Hugging Face cache"):
+        load_models(CPU, "nobody/nothing-at-all")
+    with pytest.raises(InputError, match="needs a checkpoint: llava:FOLDER"):
+        load_models(CPU, "llava")
+    with pytest.raises(InputError, match="is not a folder"):
+        load_models(CPU, f"llava:{tmp_path}/nowhere/at/all")
+    with pytest.raises(InputError, match="choose at least one"):
+        load_models(CPU, "none", "none")
+    (tmp_path / "config.json").write_text('{"model_type": "abacus"}')
+    with pytest.raises(InputError, match="holds a model of type 'abacus'; known are llava"):
+        load_models(CPU, str(tmp_path))
+    (tmp_path / "config.json").write_text("[")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_models(CPU, str(tmp_path))
