@@ -10,17 +10,8 @@ from toy_services import SCRIPTS, TREE, ToyModels, said
 
 from pipeline.types import Caption, Cycle, Drafted, Emitted, Node, Span
 from streams.types import Resolution, Window, empty_packet
-from ui.protocol import (
-    AnswerDone,
-    Command,
-    Marked,
-    Numbers,
-    RoundJudged,
-    WordsDrafted,
-    encode,
-    parse_command,
-    picture_message,
-)
+from ui.answer_messages import AnswerDone, Marked, Numbers, RoundJudged, WordsDrafted
+from ui.protocol import Command, encode, parse_command, picture_message
 from ui.services import AskSettings
 from ui.transcript import KEPT, Transcript, judged_words, kept_text, main_line
 

@@ -33,7 +33,7 @@ def build_app(services: Services) -> FastAPI:
     from ui.handlers import Handlers
     from ui.live import live_endpoint
     from ui.page import build_page
-    from ui.parts import STATIC, script
+    from ui.parts import STATIC, STYLES, script
     from ui.sessions import Sessions
     from ui.theme import build_theme
 
@@ -51,7 +51,7 @@ def build_app(services: Services) -> FastAPI:
     app.add_api_websocket_route("/live", live_endpoint(sessions))
     page = build_page(Handlers(services, sessions), services)
     page.queue(default_concurrency_limit=16)
-    return gr.mount_gradio_app(app, page, path="/", theme=build_theme(), css_paths=[STATIC / "ui.css"],
+    return gr.mount_gradio_app(app, page, path="/", theme=build_theme(), css_paths=[STATIC / name for name in STYLES],
                                footer_links=[], show_error=False, max_file_size=MAX_UPLOAD)
 
 

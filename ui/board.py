@@ -7,16 +7,8 @@
 
 from __future__ import annotations
 
-from ui.protocol import (
-    AnswerStarted,
-    Histogram,
-    Marked,
-    Message,
-    Playing,
-    SourceFailed,
-    SourceLoading,
-    SourceOpened,
-)
+from ui.answer_messages import AnswerStarted, Marked
+from ui.protocol import Histogram, Message, Playing, SourceFailed, SourceLoading, SourceOpened
 
 SAME_MARK_S = 1.0
 """A caption of nearly the same moment replaces the one before (a recording that is played again)."""

@@ -18,7 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from streams.types import InputError
-from ui.protocol import Marked, Message, Who
+from ui.answer_messages import Marked, Who
+from ui.protocol import Message
 from ui.services import Answer, AskSettings
 from ui.sharing import Watched
 from ui.transcript import Transcript

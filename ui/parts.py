@@ -15,6 +15,7 @@ import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("bus.js", "answers.js", "head.js", "stage.js", "words.js", "chart.js", "tiles.js")
+STYLES = ("ui.css", "stage.css", "answers.css")
 UPLOADS = [".aedat4", ".aedat", ".raw", ".dat", ".es", ".bin", ".npy", ".csv", ".txt", ".h5", ".hdf5", ".bag",
            ".mp4", ".avi", ".mov", ".mkv", ".webm"]
 QUESTIONS = ["What is happening?", "Describe the scene in detail.", "How many objects are there?",

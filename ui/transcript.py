@@ -14,17 +14,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pipeline.types import Caption, Cycle, Drafted, Node, Record
-from ui.protocol import (
-    AnswerDone,
-    AnswerStarted,
-    Message,
-    Numbers,
-    RoundJudged,
-    Who,
-    Word,
-    WordsDrafted,
-    Work,
-)
+from ui.answer_messages import AnswerDone, AnswerStarted, Numbers, RoundJudged, Who, Word, WordsDrafted, Work
+from ui.protocol import Message
 
 KEPT = {"accepted", "recovered", "bonus", "plain"}
 """States of the words that are part of the answer."""
