@@ -199,22 +199,49 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
               help="folder for checkpoints, curves and what is trained; an interrupted training goes on there")
 @click.option("--smoke", is_flag=True, help="a minute-long run that only shows that everything works")
 @click.option("--jobs", default=2, show_default=True, help="mini: 2 = train both sides at the same time")
-@click.option("--target", default="mini", show_default=True, metavar="mini[:FOLDER]",
-              help="drafters: the pair whose verifier they guess for")
+@click.option("--target", default=None, metavar="mini[:FOLDER]",
+              help="drafters: the pair whose verifier they guess for; the same as --model and --drafter-model")
+@click.option("--data", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
+              help="drafters: learn from what `extract` left here, not from rendered scenes")
 @click.option("--scenes", default=1000, show_default=True, help="drafters: scenes the verifier speaks about first")
 @click.option("--steps", default=2000, show_default=True, help="drafters: steps of training")
 @click.option("--stages/--no-stages", default=True, show_default=True,
               help="drafters: keep what they are after 0, 1/8, 1/4, 1/2 and all steps, for bench --checkpoints")
-@device_option
-def train(what: str, out: Path, smoke: bool, jobs: int, target: str, scenes: int, steps: int, stages: bool,
-          device: str) -> None:
+@model_options
+def train(what: str, out: Path, smoke: bool, jobs: int, target: str | None, data: Path | None, scenes: int, steps: int,
+          stages: bool, models: ModelOptions) -> None:
     """Train the bundled pair from nothing, on scenes that are rendered on the way, or a drafter for a pair."""
+    from dataclasses import replace
+
     from app import training
 
     if what == "mini":
-        training.train_mini(out, smoke, jobs, device)
-    else:
-        training.train_drafter(what, target, out, *((20, 20) if smoke else (scenes, steps)), stages)
+        training.train_mini(out, smoke, jobs, models.device)
+        return
+    if target is not None:
+        models = replace(models, model=target, drafter_model=target)
+    scenes, steps = (20, 20) if smoke else (scenes, steps)
+    training.train_drafter(what, training.DrafterOptions(out, models, steps, stages, scenes, data))
+
+
+@main.command()
+@click.argument("recordings", nargs=-1, required=True, metavar="RECORDING...")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/data"), show_default=True,
+              help="folder for the answers; an interrupted extraction goes on there")
+@click.option("--question", "questions", multiple=True,
+              help="asked about every window; may be given several times; default: a detailed, a brief and a short one")
+@click.option("--stride", "stride_s", type=float, default=1.0, show_default=True, metavar="SECONDS",
+              help="time between the starts of successive windows")
+@click.option("--rows/--no-rows", default=True, show_default=True,
+              help="keep what stands in front of the text too: adapter:L6 and specvlm need it; much for large models")
+@click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
+@model_options
+def extract(recordings: tuple[str, ...], out: Path, questions: tuple[str, ...], stride_s: float, rows: bool,
+            as_json: bool, models: ModelOptions) -> None:
+    """Let the models speak about RECORDINGS and keep what drafters learn from, for train --data."""
+    from app.extracting import extract
+
+    extract(recordings, out, questions, stride_s, rows, as_json, models)
 
 
 @main.command("eval")

@@ -1,19 +1,26 @@
-"""`train mini`: runs the stages, both sides at once when asked, with a bar per side."""
+"""`train mini`: runs the stages, both sides at once when asked, with a bar per side; `train DRAFTER`."""
 
 from __future__ import annotations
 
 import multiprocessing
 import queue
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from app import terminal
-from app.compose import choose_device
+from app.compose import ModelOptions, choose_device, load
 from streams.types import InputError
+
+if TYPE_CHECKING:
+    from pipeline.models import Models
+    from pipeline.training.fitting import Run
+    from pipeline.training.traces import Trace
 
 SIDES = ("rgb", "event")
 
@@ -34,9 +41,7 @@ def train_mini(folder: Path, smoke: bool, jobs: int, device_name: str) -> None:
     torch.set_num_threads(1)
     sizes = SMOKE if smoke else FULL
     ensure_tokenizer(folder, drawings(sizes, folder))
-    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=terminal.people) as bars:
-        show = _Display(bars)
+    with progress_bars() as show:
         if jobs == 1:
             for side in SIDES:
                 for progress in train_side(side, sizes, folder, device):
@@ -52,46 +57,94 @@ def train_mini(folder: Path, smoke: bool, jobs: int, device_name: str) -> None:
                           f"--drafter-model mini:{folder}")
 
 
-def train_drafter(name: str, target: str, folder: Path, scenes: int, steps: int, stages: bool = True) -> None:
-    """Let the verifier of a pair speak about scenes and train a drafter on that; goes on where an interrupted run
-    stopped. Leaves folder/NAME, a checkpoint, and where they are wanted the stages before it in folder/NAME-stages."""
-    import torch
+@dataclass(frozen=True)
+class DrafterOptions:
+    """What `train DRAFTER` was told: the folder, the models it is for, how long to train, whether stages are kept, and
+    what it learns from: so many scenes, or a folder of `extract`."""
 
+    out: Path
+    models: ModelOptions
+    steps: int
+    stages: bool
+    scenes: int
+    data: Path | None = None
+
+
+def train_drafter(name: str, options: DrafterOptions) -> None:
+    """Train a drafter on what the verifier said, about scenes of the bundled pair's world or about recordings; goes on
+    where an interrupted run stopped. Leaves out/NAME, a checkpoint, and where they are wanted the stages before it in
+    out/NAME-stages. Launched in several processes it trains on all their GPUs."""
     from pipeline.adapters import LEVELS
-    from pipeline.models import load_models
     from pipeline.training import heads
     from pipeline.training.adapters import low_rank_library, train_adapter
     from pipeline.training.fitting import Run, Words, stages_of
-    from pipeline.training.traces import collect_traces, load_traces
-    from pipeline.vlms.mini import MiniVLM
+    from pipeline.training.workers import launched
 
     stem, _, level = name.partition(":")
     known = (*heads.TRAINABLE, *(f"adapter:{level}" for level in LEVELS))
     if name not in known:
         raise InputError(f"there is nothing to train for {name!r}; use mini or one of {', '.join(known)}")
-    if scenes < 1 or steps < 1:
-        raise InputError(f"--scenes {scenes} and --steps {steps} must both be at least 1")
+    if options.scenes < 1 or options.steps < 1:
+        raise InputError(f"--scenes {options.scenes} and --steps {options.steps} must both be at least 1")
     if name == "adapter:L6":
         low_rank_library()
-    torch.set_num_threads(1)
-    models = load_models(torch.device("cpu"), target, target)
+    workers = launched(choose_device(options.models.device))
+    models = load(replace(options.models, device=str(workers.device)))
+    if models.rgb.decoder is None:
+        raise InputError(f"drafters learn from the verifier's states, and {models.rgb.name} shows none; choose another "
+                         "--model")
+    place = options.out / name.replace(":", "-")
+    run = Run(options.steps, place, options.stages, workers)
+    with progress_bars() as show:
+        learn, held_out = _recorded(options.data, models) if options.data else _about_scenes(options, models, run, show)
+        words, event = Words(models.rgb.decoder, workers.device), None if models.event is None else models.event.decoder
+        del models  # the verifier's layers are not needed any more, and may be large
+        for progress in (train_adapter(level, event, words, learn, held_out, run) if stem == "adapter"
+                         else heads.train_drafter(name, words, learn, run)):
+            if workers.first:
+                show(name, progress)
+    if not workers.first:
+        return
+    terminal.people.print(f"the drafter is in {place}; use it with: --drafter {stem}:{place}")
+    if options.stages:
+        said = {"--model": options.models.model, "--drafter-model": options.models.drafter_model}
+        chosen = " ".join(f"{option} {value}" for option, value in said.items() if value)
+        terminal.people.print("what it learned, from not trained at all on: parafovea bench --drafters "
+                              f"{stem} --checkpoints {stages_of(place)} {chosen}")
+
+
+def _about_scenes(options: DrafterOptions, models: Models, run: Run, show: _Display) -> tuple[list[Trace], list[Trace]]:
+    """Answers of the bundled pair, or one like it, about scenes of its world."""
+    from pipeline.training.traces import collect_traces, load_traces
+    from pipeline.vlms.mini import MiniVLM
+
     if not (isinstance(models.rgb, MiniVLM) and isinstance(models.event, MiniVLM)):
-        raise InputError(f"drafters are trained for pairs of the bundled kind; got --target {target}")
+        raise InputError("only pairs of the bundled kind know about rendered scenes; let these models speak about your "
+                         "recordings with `parafovea extract` and give the folder with --data")
+    if run.workers.first:
+        for progress in collect_traces(models.rgb, models.event, options.scenes, options.out / "traces"):
+            show("traces", progress)
+    run.workers.wait()
+    return load_traces(options.out / "traces")
+
+
+def _recorded(folder: Path, models: Models) -> tuple[list[Trace], list[Trace]]:
+    """Answers about recordings. Raises InputError where other models gave them."""
+    from pipeline.training.recorded import Data, split
+
+    data = Data.read(folder)
+    data.check(models)
+    learn, held_out, said = split(data)
+    terminal.people.print(f"{len(learn)} answers to learn from; {said}")
+    return learn, held_out
+
+
+@contextmanager
+def progress_bars() -> Iterator[_Display]:
+    """Bars for what is in progress, on stderr."""
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=terminal.people) as bars:
-        show = _Display(bars)
-        for progress in collect_traces(models.rgb, models.event, scenes, folder / "traces"):
-            show(name, progress)
-        traces, held_out = load_traces(folder / "traces")
-        place = folder / name.replace(":", "-")
-        words, run = Words(models.rgb.model.decoder, torch.device("cpu")), Run(steps, place, stages)
-        for progress in (train_adapter(level, models.event.model.decoder, words, traces, held_out, run)
-                         if stem == "adapter" else heads.train_drafter(name, words, traces, run)):
-            show(name, progress)
-    terminal.people.print(f"the drafter is in {place}; use it with: --drafter {stem}:{place}")
-    if stages:
-        terminal.people.print("what it learned, from not trained at all on: parafovea bench --drafters "
-                              f"{stem} --checkpoints {stages_of(place)} --model {target} --drafter-model {target}")
+        yield _Display(bars)
 
 
 class _Display:

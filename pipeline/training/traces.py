@@ -71,7 +71,8 @@ def follow(session: Session, guess: Sequence[int], eos: int) -> tuple[list[int],
         tokens += [*(draft.tokens[node] for node in verdict.path), verdict.token]
         states.append(scores.hidden[[0, *(node + 1 for node in verdict.path)]].clone())
         draft = Draft.none()
-    count = tokens.index(eos) + 1 if eos in tokens else len(tokens)
+    # an accepted guess may reach beyond either end
+    count = min(LONGEST, tokens.index(eos) + 1 if eos in tokens else len(tokens))
     return tokens[:count], torch.cat(states)[:count]
 
 
