@@ -154,7 +154,7 @@ def test_from_a_recording_to_a_drafter(tmp_path: Path) -> None:
                "--json")
     line = json.loads(next(line for line in said.splitlines() if line.startswith('{"type"')))
     assert (line["type"], line["recordings"], line["windows"], line["answers"]) == ("extract", 1, 5, 5)
-    for name in ("adapter:L4", "adapter:L6", "eagle", "medusa", "specvlm"):
+    for name in ("adapter:L4", "adapter:L6", "specvlm"):
         said = run("train", name, "--data", data, "--out", out, "--steps", 2)
         folder = out / name.replace(":", "-")
         assert f"--drafter {name.partition(':')[0]}:{folder}" in said.replace("\n", "")

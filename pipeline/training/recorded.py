@@ -160,7 +160,7 @@ class Data:
             part, read, blind = list[tuple[dict[str, int], Trace]](), 0, 0
             for read, window in zip(range(1, PART + 1), stream):  # noqa: B905 (the stream may be longer, or end first)
                 index = state["windows"] + read - 1
-                if window.frames:
+                if window.frames or models.rgb.reads != "frames":
                     part += [({"window": index}, one) for one in self._answers(models, look(window), said)]
                 else:
                     blind += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -60,11 +60,11 @@ class Trace:
 
 
 @torch.inference_mode()
-def follow(session: Session, guess: Sequence[int], eos: int) -> tuple[list[int], Tensor]:
+def follow(session: Session, guess: Sequence[int], ends: Collection[int]) -> tuple[list[int], Tensor]:
     """A greedy answer [N] and the states [N, taps, D] that led to its tokens; a good guess saves passes."""
     session.prefill()
     tokens, states, draft = list[int](), list[Tensor](), Draft.chain(list(guess), "guess")
-    while len(tokens) < LONGEST and eos not in tokens:
+    while len(tokens) < LONGEST and not any(token in ends for token in tokens):
         scores = session.score(draft)
         verdict = walk(draft, scores, Greedy(), 0)
         session.commit(draft, verdict)
@@ -72,7 +72,8 @@ def follow(session: Session, guess: Sequence[int], eos: int) -> tuple[list[int],
         states.append(scores.hidden[[0, *(node + 1 for node in verdict.path)]].clone())
         draft = Draft.none()
     # an accepted guess may reach beyond either end
-    count = min(LONGEST, tokens.index(eos) + 1 if eos in tokens else len(tokens))
+    count = next((place + 1 for place, token in enumerate(tokens[:LONGEST]) if token in ends),
+                 min(LONGEST, len(tokens)))
     return tokens[:count], torch.cat(states)[:count]
 
 
@@ -80,7 +81,7 @@ def trace(rgb: VLM, event: VLM | None, window: Window, question: str, guess: Seq
     """The verifier's answer to a question about a window, with both models' states after the same words; without the
     rows in front of the text."""
     session = rgb.open(window, question)
-    answer, states = follow(session, guess, rgb.tokenizer.eos)
+    answer, states = follow(session, guess, rgb.tokenizer.ends)
     prefix, along, prompt = session.prefix, None, None
     if event is not None and event.tokenizer.vocabulary == rgb.tokenizer.vocabulary:
         other = event.open(window, question)
