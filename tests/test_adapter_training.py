@@ -11,7 +11,8 @@ import pytest
 import torch
 from toy_models import random_decoder, tokenizer, told, toy_models
 
-from app.training import train_drafter
+from app.compose import ModelOptions
+from app.training import DrafterOptions, train_drafter
 from pipeline import drafters
 from pipeline.adapters import LEVELS, BottleneckAdapter, LoraAdapter, new_adapter
 from pipeline.training.adapters import event_states, measure, take_lora, train_adapter, with_lora
@@ -147,4 +148,4 @@ def test_what_l6_reads_in_training_is_what_the_event_vlm_reads() -> None:
 def test_levels_that_can_be_trained_are_said(tmp_path: Path) -> None:
     for name in ("adapter", "adapter:L9", "recall"):
         with pytest.raises(InputError, match=r"use mini or one of .*adapter:L1, .*adapter:L6"):
-            train_drafter(name, "mini", tmp_path, 2, 1)
+            train_drafter(name, DrafterOptions(tmp_path, ModelOptions(), 1, True, 2))
