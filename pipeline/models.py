@@ -9,7 +9,9 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import torch
 
@@ -69,7 +71,7 @@ NONE = "none"
 def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model: str | None = None,
                 precision: str = "auto", drafter_device: torch.device | None = None) -> Models:
     """Load a verifier and an event VLM, each by NAME[:FOLDER_OR_ID], by a folder or by an id; a name is a module of
-    pipeline.vlms.
+    pipeline.vlms. Options of its own may follow: eventgpt:FOLDER?conflict=last&slices=3.
 
     drafter_model: the other side of the bundled pair, or of one trained like it, when None; NONE = no event VLM.
     model: NONE = the event VLM answers by itself. drafter_device: that of the verifier when None.
@@ -102,6 +104,7 @@ def names() -> list[str]:
 
 
 def _load(spec: str, side: str, where: Placement) -> VLM:
+    spec, _, query = spec.partition("?")
     name, _, rest = spec.partition(":")
     if name in names():
         folder = located(rest) if rest else None
@@ -111,8 +114,10 @@ def _load(spec: str, side: str, where: Placement) -> VLM:
     else:
         raise InputError(f"unknown model {spec!r}; use NAME[:FOLDER] with one of {', '.join(names())}, the folder of a "
                          "checkpoint, or its id on the Hugging Face hub")
-    module = importlib.import_module(f"pipeline.vlms.{name}")
-    vlm: VLM = module.load(side, folder, where)
+    module, options = importlib.import_module(f"pipeline.vlms.{name}"), dict(parse_qsl(query))
+    if unknown := sorted(set(options) - set(list(signature(module.load).parameters)[3:])):
+        raise InputError(f"{name} has no option {unknown[0]!r}; its file in pipeline/vlms says which it has")
+    vlm: VLM = module.load(side, folder, where, **options)
     return vlm
 
 
@@ -133,6 +138,7 @@ def family(folder: Path) -> str:
 
 
 def _folder(spec: str) -> Path | None:
+    spec = spec.partition("?")[0]
     name, _, rest = spec.partition(":")
     path = rest if name in names() else spec
     return located(path) if path else None

@@ -18,6 +18,9 @@ from typing import Any
 from pipeline.text import Tokenizer, byte_alphabet
 from streams.types import InputError
 
+FILES = ("tokenizer.json", "tokenizer.model")
+"""Where a folder keeps its tokenizer: everything in one, or SentencePiece's."""
+
 BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -48,15 +51,19 @@ class HubTokenizer(Tokenizer):
     @classmethod
     def of(cls, folder: Path, after: str = "") -> HubTokenizer:
         """From a checkpoint's folder, with all tokens that end an answer. Raises InputError where it has none."""
-        from transformers import AutoTokenizer
+        from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
+        if not any((folder / name).exists() for name in FILES):
+            raise InputError(f"no tokenizer in {folder}; copy {' or '.join(FILES)} from where the model comes from")
         try:
-            inner = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        except Exception as error:  # several libraries, each with errors of its own
-            if (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
-                need = "tokenizer.model needs: pip install 'parafovea[models]'"
+            if (folder / FILES[0]).exists():
+                # the file says everything; what classes for single models make of it is not needed
+                inner = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
             else:
-                need = "copy tokenizer.json or tokenizer.model from where the model comes from"
+                inner = LlamaTokenizer.from_pretrained(str(folder), local_files_only=True, **_begins(folder))
+        except Exception as error:  # several libraries, each with errors of its own
+            need = "copy it again" if (folder / FILES[0]).exists() else (
+                "tokenizer.model needs: pip install 'parafovea[models]'")
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise InputError(f"the tokenizer in {folder} cannot be read ({reason[:160]}); {need}") from error
         return cls(inner, endings(folder), after)
@@ -68,6 +75,12 @@ class HubTokenizer(Tokenizer):
     def pieces(self, text: str) -> list[int]:
         """Tokens of a text with the model's first token, as transformers' processors make them."""
         return list(self.hub(text)["input_ids"])
+
+
+def _begins(folder: Path) -> dict[str, bool]:
+    """Whether a SentencePiece tokenizer puts its first token in front, which Llama's does unless told not to."""
+    file = folder / "tokenizer_config.json"
+    return {} if file.exists() and "add_bos_token" in json.loads(file.read_text()) else {"add_bos_token": True}
 
 
 def endings(folder: Path) -> set[int]:

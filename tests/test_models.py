@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from tiny_checkpoints import QUESTION, tiny_llava, tiny_video_llava, window
@@ -53,7 +54,10 @@ def test_the_event_model_answers_alone() -> None:
 
 
 def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", unreachable)
     with pytest.raises(InputError, match="unknown model 'no'"):
         load_models(CPU, "no")
     with pytest.raises(InputError, match="neither a folder nor in the local Hugging Face cache"):
@@ -65,7 +69,7 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match="choose at least one"):
         load_models(CPU, "none", "none")
     (tmp_path / "config.json").write_text('{"model_type": "abacus"}')
-    with pytest.raises(InputError, match="holds a model of type 'abacus'; known are llava"):
+    with pytest.raises(InputError, match="holds a model of type 'abacus'; known are EventChat_llama, llava"):
         load_models(CPU, str(tmp_path))
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(InputError, match="cannot be read"):

@@ -11,7 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     CLIPVisionConfig,
+    CLIPVisionModel,
     LlamaConfig,
+    LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
@@ -19,7 +21,7 @@ from transformers import (
     VideoLlavaForConditionalGeneration,
 )
 
-from streams.types import Frame, Resolution, Window, empty_packet
+from streams.types import Events, Frame, Resolution, Window, empty_packet, events_from_columns
 
 CORPUS = ("What is happening in this scene? A red car drives to the left. The key elements in this scene include a "
           "car, a street and a tree. USER: ASSISTANT: A chat between a curious human and an artificial intelligence "
@@ -75,9 +77,9 @@ def saved(inner: Tokenizer, folder: Path, specials: tuple[str, ...], **fields: o
     return tokenizer
 
 
-def tiny_clip(side: int = SIDE, hidden: int = 32) -> CLIPVisionConfig:
-    return CLIPVisionConfig(hidden_size=hidden, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-                            image_size=side, patch_size=PATCH)
+def tiny_clip(hidden: int = 32, heads: int = 4) -> CLIPVisionConfig:
+    return CLIPVisionConfig(hidden_size=hidden, intermediate_size=48, num_hidden_layers=3, num_attention_heads=heads,
+                            image_size=SIDE, patch_size=PATCH)
 
 
 def tiny_llama(words: int, layers: int = 6) -> LlamaConfig:
@@ -126,3 +128,35 @@ def window(seed: int = 0, frames: int = 10, width: int = 48, height: int = 36) -
     pictures = [Frame(i * 100_000 + 50_000, 0, rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
                 for i in range(frames)]
     return Window(0, 1_000_000, empty_packet(), pictures, Resolution(width, height))
+
+
+def tiny_eventgpt(folder: Path, seed: int = 0, marked: bool = False, adapted: bool = True, **config: object,
+                  ) -> dict[str, torch.Tensor]:
+    """EventGPT's published layout in one .bin; marked: embeddings have rows for <ev_start> and <ev_end>."""
+    torch.manual_seed(seed)
+    tokenizer = llama_tokenizer(folder)
+    words = len(tokenizer) + (2 if marked else 0)
+    language, tower = LlamaForCausalLM(tiny_llama(words)), CLIPVisionModel(tiny_clip(128, 2))
+    parts = {"model.visual_projector.": torch.nn.Sequential(torch.nn.Linear(128, 64), torch.nn.GELU(),
+                                                            torch.nn.Linear(64, 64))}
+    if adapted:
+        parts["model.feature_adaptor."] = torch.nn.Linear(64, 64)
+    state = dict(language.state_dict())
+    state |= {f"model.visual_tower.visual_tower.vision_model.{name}": value
+              for name, value in tower.state_dict().items()}
+    state |= {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
+    state = {name: value + 0.1 * torch.randn_like(value) for name, value in state.items()}
+    torch.save(state | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}, folder / "pytorch_model.bin")
+    fields = language.config.to_dict() | {
+        "model_type": "EventChat_llama", "architectures": ["EventChatModel"],
+        "mm_visual_tower": "openai/clip-vit-large-patch14-336", "mm_use_im_patch_token": False,
+        "mm_use_im_start_end": marked, **({"event_feature_adaptor": "linear"} if adapted else {}), **config}
+    (folder / "config.json").write_text(json.dumps(fields))
+    return state
+
+
+def events(seed: int = 0, count: int = 20_000, span_us: int = 50_000, start_us: int = 475_000) -> Events:
+    """Sorted random events in 48x36 pixels, several per pixel."""
+    rng = np.random.default_rng(seed)
+    return events_from_columns(start_us + np.sort(rng.integers(0, span_us, count)), rng.integers(0, 48, count),
+                               rng.integers(0, 36, count), rng.random(count) < 0.6)
