@@ -75,18 +75,18 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
     where an interrupted run stopped. Leaves out/NAME, a checkpoint, and where they are wanted the stages before it in
     out/NAME-stages. Launched in several processes it trains on all their GPUs."""
     from pipeline.adapters import LEVELS
-    from pipeline.training import heads
+    from pipeline.training import heads, joint
     from pipeline.training.adapters import low_rank_library, train_adapter
     from pipeline.training.fitting import Run, Words, stages_of
     from pipeline.training.workers import launched
 
     stem, _, level = name.partition(":")
-    known = (*heads.TRAINABLE, *(f"adapter:{level}" for level in LEVELS))
+    known = (*heads.TRAINABLE, joint.NAME, *(f"adapter:{level}" for level in LEVELS))
     if name not in known:
         raise InputError(f"there is nothing to train for {name!r}; use mini or one of {', '.join(known)}")
     if options.scenes < 1 or options.steps < 1:
         raise InputError(f"--scenes {options.scenes} and --steps {options.steps} must both be at least 1")
-    if name == "adapter:L6":
+    if name in ("adapter:L6", joint.NAME):
         low_rank_library()
     workers = launched(choose_device(options.models.device))
     models = load(replace(options.models, device=str(workers.device)))
@@ -97,6 +97,9 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
     run = Run(options.steps, place, options.stages, workers)
     with progress_bars() as show:
         learn, held_out = _recorded(options.data, models) if options.data else _about_scenes(options, models, run, show)
+        if name == joint.NAME:
+            _train_jointly(models, learn, held_out, run, show)
+            return
         words, event = Words(models.rgb.decoder, workers.device), None if models.event is None else models.event.decoder
         del models  # the verifier's layers are not needed any more, and may be large
         for progress in (train_adapter(level, event, words, learn, held_out, run) if stem == "adapter"
@@ -111,6 +114,27 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
         chosen = " ".join(f"{option} {value}" for option, value in said.items() if value)
         terminal.people.print("what it learned, from not trained at all on: parafovea bench --drafters "
                               f"{stem} --checkpoints {stages_of(place)} {chosen}")
+
+
+def _train_jointly(models: Models, learn: list[Trace], held_out: list[Trace], run: Run, show: _Display) -> None:
+    """Medusa-2. Raises InputError for a verifier that cannot be written back."""
+    import json
+
+    from pipeline.training.joint import NAME, train_joint
+    from pipeline.vlms.mini import MiniVLM
+
+    if not isinstance(models.rgb, MiniVLM):
+        raise InputError(f"{NAME} changes the verifier and writes it back, which is done for pairs of the bundled kind "
+                         f"only; train medusa for {models.rgb.name}")
+    for progress in train_joint(models.rgb, models.heads, learn, held_out, run):
+        if run.workers.first:
+            show(NAME, progress)
+    if run.workers.first:
+        facts = json.loads((run.folder / "medusa" / "config.json").read_text())
+        terminal.people.print(
+            f"{run.folder} holds another verifier, with its heads: after the original's words it says the same next "
+            f"word in {facts['held_out_same_word']:.2%} of held-out places. It has a baseline of its own: parafovea "
+            f"bench --model mini:{run.folder} --drafters none,medusa")
 
 
 def _about_scenes(options: DrafterOptions, models: Models, run: Run, show: _Display) -> tuple[list[Trace], list[Trace]]:

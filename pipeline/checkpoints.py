@@ -8,6 +8,7 @@ Nothing is ever ignored in silence: a missing, unexpected or misshapen tensor is
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,19 @@ def load_module(module: torch.nn.Module, state: dict[str, Tensor], folder: Path)
             raise InputError(f"the checkpoint in {folder} was made for another verifier: {name} is "
                              f"{list(state[name].shape)}, this pair needs {list(value.shape)}")
     module.load_state_dict(state)
+
+
+SAMPLED = 64
+"""Numbers of each weight that a fingerprint reads."""
+
+
+def fingerprint(decoder: torch.nn.Module) -> str:
+    """Says which weights a decoder has: what was learnt from one decoder's states may not fit another of its sizes."""
+    digest = hashlib.sha256()
+    for name, weight in decoder.named_parameters():
+        some = weight.detach().flatten()[::max(1, weight.numel() // SAMPLED)]
+        digest.update(name.encode() + some.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:

@@ -76,6 +76,7 @@ class MiniModel(nn.Module):
         self.eye = SlotEncoder(vision)
         self.projector = Projector(vision, decoder.hidden_size)
         self.decoder = Decoder(decoder)
+        self.changed_by = ""
 
     @property
     def pointing_layer(self) -> int:
@@ -124,8 +125,8 @@ def locate(decoder: Decoder, boxes: Tensor, entering: Tensor, positions: Tensor,
     return torch.where((share > POINTING_MASS)[:, None], found, torch.full_like(found, float("nan")))
 
 
-def save_mini(model: MiniModel, tokenizer_file: Path, directory: Path, eos: int) -> None:
-    """Write a checkpoint directory, weights in float16."""
+def save_mini(model: MiniModel, tokenizer_file: Path, directory: Path, eos: int, changed_by: str = "") -> None:
+    """Write a checkpoint directory, weights in float16. changed_by: a later training that made it another model."""
     directory.mkdir(parents=True, exist_ok=True)
     state = model.decoder.llama_state()
     state |= {f"eye.{name}": value for name, value in model.eye.state_dict().items()
@@ -135,7 +136,7 @@ def save_mini(model: MiniModel, tokenizer_file: Path, directory: Path, eos: int)
               metadata={"format": "pt"})
     vision = asdict(model.eye.config)
     config = model.decoder.config.to_llama(eos_token_id=eos, bos_token_id=None, pad_token_id=0,
-                                           parafovea={"vision": vision})
+                                           parafovea={"vision": vision, "changed_by": changed_by})
     (directory / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (directory / "tokenizer.json").write_bytes(tokenizer_file.read_bytes())
 
@@ -152,6 +153,7 @@ def load_mini(directory: Path, device: torch.device | None = None) -> tuple[Mini
         if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
             raise ValueError(f"{directory.name} does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
     model.decoder.load_llama(state)
+    model.changed_by = config["parafovea"].get("changed_by", "")
     model.eval().requires_grad_(False)
     model.eye.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(device or torch.device("cpu")), Tokenizer(directory / "tokenizer.json")

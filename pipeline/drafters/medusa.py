@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.checkpoints import check_names, load_module, read_checkpoint, write_checkpoint
+from pipeline.checkpoints import check_names, fingerprint, load_module, read_checkpoint, write_checkpoint
 from pipeline.decoder import Decoder
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.models import Models
 from pipeline.trees import grow_ranks
 from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
-from streams.types import Window
+from streams.types import InputError, Window
 
 VARIANTS = ("chain",)
 """What bench compares beside the plain name."""
@@ -72,13 +72,16 @@ def load_heads(folder: Path, verifier: Decoder) -> tuple[MedusaHeads, list[tuple
     size, vocabulary = verifier.config.hidden_size, verifier.config.vocab_size
     heads = MedusaHeads(size, vocabulary, count)
     check_names(state, set(heads.state_dict()), set(), folder)
+    if "verifier" in config and config["verifier"] != fingerprint(verifier):
+        raise InputError(f"the heads in {folder} were trained together with a verifier that is not this one "
+                         f"(Medusa-2); use them with --model mini:{folder.parent}")
     load_module(heads, state, folder)
     tree = [tuple(path) for path in config.get("medusa_choices", [])] or [
         (0,) * length for length in range(1, count + 1)]
     return heads.eval().requires_grad_(False).to(verifier.embed.weight.device), tree
 
 
-def save_heads(heads: MedusaHeads, tree: Sequence[tuple[int, ...]], folder: Path, **facts: float) -> None:
+def save_heads(heads: MedusaHeads, tree: Sequence[tuple[int, ...]], folder: Path, **facts: float | str) -> None:
     """Write a checkpoint with the published names and the tree."""
     write_checkpoint(folder, {"medusa_num_heads": len(heads), "medusa_num_layers": 1,
                               "medusa_choices": [list(path) for path in tree], **facts}, heads.state_dict())

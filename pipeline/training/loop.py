@@ -12,10 +12,11 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -71,11 +72,12 @@ class Snapshots:
 
 def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, Tensor]], schedule: Schedule,
           folder: Path, hidden: tuple[str, ...] = (), snapshots: Snapshots | None = None,
-          workers: Workers = ALONE) -> Iterator[Progress]:
+          workers: Workers = ALONE, scales: Mapping[str, float] = MappingProxyType({})) -> Iterator[Progress]:
     """Minimise the sum of the losses; yields after every step.
 
     hidden: beginnings of the names of layers whose matrices Muon trains. A resumed run saves the snapshots that lie
     behind its checkpoint again, the same ones. workers: who else trains this model; the first writes the files.
+    scales: factors of the learning rate of weights whose names begin so, where Muon does not train them.
     Resumes from folder/STAGE.pt when it is there; appends the curve to folder/STAGE.csv.
     Raises InputError when that checkpoint belongs to a run of another length. Leaves the final
     (averaged, when schedule.ema) weights in the model and marks the checkpoint as done.
@@ -86,7 +88,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
     matrices = [(p, nn.Parameter(_matrix(p.data, p))) for name, p in model.named_parameters()
                 if p.requires_grad and p.ndim > 1 and name.startswith(hidden)]
     assert all(matrix.data_ptr() == p.data_ptr() for p, matrix in matrices), "a copy would never be trained"
-    optimizers = _optimizers(parameters, matrices, schedule)
+    optimizers = _optimizers(model, matrices, schedule, scales)
     average = [p.detach().clone() for p in parameters] if schedule.ema else []
     first, spent_s, smooth = 0, 0.0, dict[str, float]()
     if path.exists():
@@ -126,7 +128,7 @@ def train(stage: str, model: nn.Module, loss_of_step: Callable[[int], dict[str, 
         snapshot(0)
     for step in range(first, schedule.steps):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = schedule.at(step)
+            group["lr"] = schedule.at(step) * group.get("scale", 1.0)
         model.train()
         # oracle noise and dropout too: a resumed run draws what a whole one does
         torch.manual_seed(step * workers.count + workers.index)
@@ -179,11 +181,15 @@ def _matrix(values: Tensor, weight: Tensor) -> Tensor:
     return rows.reshape(len(values), -1)
 
 
-def _optimizers(parameters: list[nn.Parameter], matrices: list[tuple[nn.Parameter, nn.Parameter]], schedule: Schedule,
-                ) -> list[torch.optim.Optimizer]:
-    taken = {id(parameter) for parameter, _ in matrices}
+def _optimizers(model: nn.Module, matrices: list[tuple[nn.Parameter, nn.Parameter]], schedule: Schedule,
+                scales: Mapping[str, float]) -> list[torch.optim.Optimizer]:
+    taken, groups = {id(parameter) for parameter, _ in matrices}, dict[float, list[nn.Parameter]]()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in taken:
+            scale = next((scale for start, scale in scales.items() if name.startswith(start)), 1.0)
+            groups.setdefault(scale, []).append(parameter)
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW([p for p in parameters if id(p) not in taken], schedule.rate,
+        torch.optim.AdamW([{"params": some, "scale": scale} for scale, some in groups.items()], schedule.rate,
                           weight_decay=schedule.weight_decay, betas=(0.9, 0.98))]
     if matrices:
         optimizers.append(torch.optim.Muon([matrix for _, matrix in matrices], schedule.rate,

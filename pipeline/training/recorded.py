@@ -12,7 +12,6 @@ same. FOLDER/data.json says what was read, FOLDER/NUMBER-NAME/traces-NNNN.pt hol
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,14 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.captioner import Captioner
+from pipeline.checkpoints import fingerprint
 from pipeline.models import Models
 from pipeline.training.loop import Progress
 from pipeline.training.traces import HELD_OUT_EVERY, PART, Trace, load_part, save_part, window_traces
-from pipeline.types import VLM
 from streams.types import InputError, SourceInfo, Window
-
-SAMPLED = 64
-"""Numbers of each weight that a fingerprint reads."""
 
 LATER_SHARE = 5
 """One part of so many, the last, is held out of a recording that is alone."""
@@ -46,22 +42,12 @@ class Asked:
     rows: bool = True
 
 
-def fingerprint(vlm: VLM | None) -> str | None:
-    """Says which weights a decoder has; None without one."""
-    if vlm is None or vlm.decoder is None:
-        return None
-    digest = hashlib.sha256(vlm.name.encode())
-    for name, weight in vlm.decoder.named_parameters():
-        some = weight.detach().flatten()[::max(1, weight.numel() // SAMPLED)]
-        digest.update(name.encode() + some.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def weights_of(models: Models) -> dict[str, str | None]:
     """Which verifier and which event VLM: their names and fingerprints."""
-    event = models.event
-    return {"verifier": models.rgb.name, "verifier_weights": fingerprint(models.rgb),
-            "event": None if event is None else event.name, "event_weights": fingerprint(event)}
+    sides = {"verifier": models.rgb, "event": models.event}
+    names = {side: None if vlm is None else vlm.name for side, vlm in sides.items()}
+    return names | {f"{side}_weights": None if vlm is None or vlm.decoder is None else fingerprint(vlm.decoder)
+                    for side, vlm in sides.items()}
 
 
 @dataclass
