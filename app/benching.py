@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -49,12 +49,14 @@ def bench(options: BenchOptions, model_options: ModelOptions) -> None:
     from pipeline.measure import BenchTable, compare
 
     check(options)
-    models, result = load(model_options), BenchTable()
+    models, result, limits = load(model_options), BenchTable(), options.limits
+    if options.checkpoints is not None and limits.budget is None:
+        limits = replace(limits, budget=stages.BUDGET)
     chosen, skipped = usable(wanted(options), models)
     replayed = min(MOST_REPLAYED, max(FEWEST_REPLAYED, options.clips))
     show_progress("clips", compare(models, chosen, list(clips(options.clips)), list(sequence(replayed)), result,
-                                   rule=options.rule, limits=options.limits))
-    line = {**result.to_json(), "rule": asdict(options.rule), "budget": options.limits.budget,
+                                   rule=options.rule, limits=limits))
+    line = {**result.to_json(), "rule": asdict(options.rule), "budget": limits.budget,
             "replayed": replayed, "models": models.summary, "skipped": skipped, "broken": result.broken(),
             **provenance()}
     tables = [timed(length, rows) for length, rows in line["by_length"].items()]

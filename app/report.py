@@ -175,6 +175,10 @@ def _draw_calibration(path: Path, line: dict[str, Any]) -> None:
 
 
 def short(name: str) -> str:
-    """A drafter that was given by the folder of a checkpoint, by the name of the folder."""
+    """A drafter that was given by the folder of a checkpoint, by the name of the folder; a stage of a training also by
+    the name of that."""
     stem, _, variant = name.partition(":")
-    return f"{stem}:{Path(variant).name}" if variant else stem
+    path = Path(variant)
+    if path.parent.name.endswith("-stages"):
+        return f"{path.parent.name.removesuffix('-stages')} {path.name}"
+    return f"{stem}:{path.name}" if variant else stem

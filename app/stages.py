@@ -17,6 +17,10 @@ from rich.table import Table
 
 from streams.types import InputError
 
+BUDGET = 6
+"""Guesses per check of every stage, where nothing else is asked for: drafted as the program sees fit, a better drafter
+would guess more, and its tokens per check would not be compared with those of a worse one."""
+
 
 def names_of(names: Sequence[str], folder: Path) -> list[str]:
     """Names of the stages of these drafters in a folder, in their order; ["all"]: of every drafter that has some.

@@ -220,6 +220,7 @@ def test_one_command_shows_what_every_training_changed(tmp_path: Path) -> None:
         assert gain == {"untrained_tau": own[0], "trained_tau": own[-1], "better": own[-1] > own[0]}
         assert f"{name}: {own[0]:.2f} tokens per check untrained" in result.stderr
     assert list(line["learned"]) == ["adapter:B1", "eagle:hass"]
+    assert line["budget"] == stages.BUDGET
 
 
 def test_a_training_that_did_not_help_is_called_so() -> None:
