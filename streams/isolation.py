@@ -7,7 +7,7 @@
 Why: dv-processing 2.0.4 loops forever holding the GIL on a damaged packet and aborts on bad coordinates.
 Only another process can end that, so this one never imports it.
 
-Protocol, parent (>) and child (<). streams/dv_child.py is the real child; any program that speaks this on its
+Protocol, parent (>) and child (<). streams/dv_child is the real child; any program that speaks this on its
 stdin and stdout can replace it. A message is one line of JSON with a "type". Bulk data never passes through
 the pipes: it lies in the slots of one shared-memory block that the parent creates, slot i at i * slot_bytes.
 A message with a "slot" hands that slot over, "free" hands it back; at first the child holds all of them.
@@ -28,10 +28,8 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     < {"type":"end","damaged":bool}                 of this read; wait for the next
     < {"type":"error","kind":"missing"|"refused"|"empty"|"failed","message":"..."}        then the child exits
 
-Task "write" turns the slots around: after "attached" the child hands each over with "free", the parent sends
-"events" and "frame" and last {"type":"end"}, the child answers "end" when the file is closed. Task "discover"
-answers {"type":"cameras","serials":[...]} instead of "open". A child exits when its stdin ends, and says
-something at least every second while it works: silence for WATCHDOG_S means that it hangs.
+Task "discover" answers {"type":"cameras","serials":[...]} instead of "open". A child exits when its stdin ends, and
+says something at least every second while it works: silence for WATCHDOG_S means that it hangs.
 """
 
 from __future__ import annotations

@@ -145,14 +145,10 @@ def _fields(header: memoryview) -> dict[bytes, bytes]:
 
 
 def _decompressed(compression: bytes, data: memoryview) -> bytes | memoryview:
-    """A chunk's records. Raises InputError for a missing library, else what the libraries raise on damage."""
+    """A chunk's records. Raises what the libraries raise on damage."""
     if compression == b"bz2":
         return bz2.BZ2Decompressor().decompress(data, LARGEST_CHUNK)
     if compression == b"lz4":
-        try:
-            import lz4.frame
-        except ImportError:
-            raise InputError("this bag is compressed with LZ4: run `pip install 'parafovea[ros]'`") from None
         plain: bytes = lz4.frame.LZ4FrameDecompressor().decompress(data, LARGEST_CHUNK)
         return plain
     if compression != b"none":

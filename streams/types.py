@@ -18,6 +18,14 @@ import numpy as np
 EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True)
 """One event: time in µs, x and y in px, polarity (True = brighter). Aligned to 16 bytes."""
 
+IMU_DTYPE = np.dtype([("t", "<i8"), ("temperature", "<f4"),
+                      *((f"{what}_{axis}", "<f4") for what in ("acceleration", "rotation", "magnetic")
+                        for axis in "xyz")])
+"""One sample of a camera's inertial sensor: µs, °C, g, °/s, µT."""
+
+TRIGGER_DTYPE = np.dtype([("t", "<i8"), ("kind", "i1")])
+"""One trigger: µs, and its kind as iniVation numbers them (1 rising, 2 falling edge, 3 pulse of SIGNAL_IN ...)."""
+
 Events: TypeAlias = np.ndarray
 """Structured array [n] of EVENT_DTYPE, sorted by t; length 0 means "time passed, nothing happened"."""
 
@@ -91,6 +99,17 @@ class Frame:
     def resolution(self) -> Resolution:
         """Size of the picture."""
         return Resolution(self.image.shape[1], self.image.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a camera measures beside events and frames: kind "imu" or "triggers", data [n] of its dtype above.
+
+    Only sources that were opened with sensors=True yield it, for who records everything.
+    """
+
+    kind: Literal["imu", "triggers"]
+    data: np.ndarray
 
 
 Packet: TypeAlias = "np.ndarray | Frame"

@@ -1,7 +1,6 @@
 """Recording: what is written is read back identical, and nothing half-written ever appears."""
 
-import sys
-from pathlib import Path
+import resource
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from streams.types import Frame, InputError, Resolution, empty_packet, events_fr
 
 SENSOR = Resolution(64, 48)
 CAMERA = Resolution(40, 30)
-STANDIN = str(Path(__file__).with_name("standin_child.py"))
 
 
 def random_events(count, seed=0, span_us=400_000):
@@ -138,10 +136,32 @@ def test_impossible_target_is_one_sentence(tmp_path, name):
         Recorder(tmp_path / name, SENSOR, None, "camera", None)
 
 
-def test_a_child_that_dies_while_writing_is_one_sentence(tmp_path):
-    recorder = Recorder(
-        tmp_path / "a.aedat4", SENSOR, None, "camera", None, child_argv=[sys.executable, STANDIN, "die"]
-    )
-    with pytest.raises(InputError, match="cannot be written"):
-        recorder.write(random_events(10))
-    assert list(tmp_path.iterdir()) == []
+def write_all(recorder, events):
+    for begin in range(0, len(events), 1000):
+        recorder.write(events[begin : begin + 1000])
+    recorder.close()
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_recorded_is_readable(tmp_path):
+    events = random_events(60_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    recorder = Recorder(tmp_path / "a.aedat4", SENSOR, None, "camera", None, compression="none")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"\(File too large\).*What was recorded before is in it"):
+            write_all(recorder, events)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.aedat4"]
+    with open_source(str(tmp_path / "a.aedat4"), reconstruct_frames=False) as source:
+        found, _ = split(source)
+        assert source.losses.damage is None
+    assert 40_000 < len(found) < 50_000
+    assert np.array_equal(found, events[: len(found)])
+    assert recorder.recorded_us == found["t"][-1]
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence():
+    with pytest.raises(InputError, match="cannot be written") as caught:
+        Recorder("/proc/a.aedat4", SENSOR, None, "camera", None)
+    assert "\n" not in str(caught.value)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.recorder import Compression, Recorder
+from streams.aedat4 import Compression
+from streams.recorder import Recorder
 from streams.scenes.render import Renderer
 from streams.scenes.world import DIRECTIONS, SPEEDS, Scene, SceneObject, observe
 from streams.simulation import EventSimulator, SimulatorParameters

@@ -1,0 +1,63 @@
+"""Tasks "camera" and "discover": live cameras."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from streams.dv_child.conversion import first_line, our_frame
+from streams.isolation_child import Parent, Refused, serve
+from streams.types import EVENT_DTYPE, Events, Frame
+
+
+def read_camera(parent: Parent, serial: str) -> None:
+    """Task "camera": events and frames of the camera with this serial number ("" = first). Raises Refused."""
+    import dv_processing as dv
+
+    parent.send("started")
+    try:
+        camera = dv.io.camera.open(serial) if serial else dv.io.camera.open()
+    except IndexError:
+        raise Refused("empty", "no camera found") from None
+    except RuntimeError as error:
+        raise Refused("refused", first_line(error)) from None
+    has_frames = camera.isFrameStreamAvailable()
+    opened = {
+        "sensor": camera.getCameraName(),
+        "event_resolution": camera.getEventResolution(),
+        "frame_resolution": camera.getFrameResolution() if has_frames else None,
+        "events_origin": "camera",
+        "frames_origin": "camera" if has_frames else None,
+        "start_us": None,
+        "end_us": None,
+    }
+    others = [camera.getNextImuBatch] if camera.isImuStreamAvailable() else []
+    others += [camera.getNextTriggerBatch] if camera.isTriggerStreamAvailable() else []
+
+    def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame]:
+        while camera.isRunning():
+            store = camera.getNextEventBatch()
+            picture = camera.getNextFrame() if has_frames else None
+            # Unread streams would fill the driver's queue.
+            deque((other() for other in others), maxlen=0)
+            if store is not None and not store.isEmpty():
+                yield store.numpy().view(EVENT_DTYPE)
+            if picture is not None and frames:
+                yield our_frame(picture)
+            if store is None and picture is None:
+                parent.beat()
+                while message := parent.receive(wait=False):
+                    parent.handle(message)
+                time.sleep(0.001)
+        raise Refused("failed", "the camera was disconnected")
+
+    serve(parent, opened, read, live=True)
+
+
+def discover(parent: Parent) -> None:
+    """Task "discover": the serial numbers of the attached cameras."""
+    import dv_processing as dv
+
+    parent.send("started")
+    parent.send("cameras", serials=[str(camera.serialNumber) for camera in dv.io.camera.discover()])

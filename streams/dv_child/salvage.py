@@ -1,0 +1,94 @@
+"""Task "salvage": a damaged .aedat4 up to the damage, through the aedat package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from streams.aedat4 import ORIGIN_KEY
+from streams.dv_child.conversion import first_line, rgb, store_of
+from streams.dv_child.reconstruction import Reconstruction, announce_reconstruction
+from streams.isolation_child import Damaged, Message, Parent, Refused, merge, serve
+from streams.types import Events, Frame, events_from_columns
+
+
+def salvage_recording(parent: Parent, path: str, reconstruct: bool) -> None:
+    """Task "salvage": a damaged .aedat4 up to the damage, through the aedat package. Raises Refused."""
+    import aedat
+
+    parent.send("started")
+    try:
+        streams = aedat.Decoder(path).id_to_stream()
+    except RuntimeError as error:
+        raise Refused("refused", first_line(error)) from None
+    with open(path, "rb") as file:
+        header = file.read(1 << 16).decode("latin-1")
+    events, frame = (_first_stream(streams, kind) for kind in ("events", "frame"))
+    opened: Message = {
+        "sensor": (re.findall(r'key="source" type="string">([^<]*)<', header) or [""])[0],
+        "event_resolution": None if events is None else (streams[events]["width"], streams[events]["height"]),
+        "frame_resolution": None if frame is None else (streams[frame]["width"], streams[frame]["height"]),
+        "events_origin": None if events is None else _origin_in(header, events),
+        "frames_origin": None if frame is None else _origin_in(header, frame),
+        "start_us": None,
+        "end_us": None,
+    }
+    accumulate = announce_reconstruction(opened, reconstruct)
+
+    def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame]:
+        damages: list[str] = []
+        arrays = map(_salvaged_events, _salvaged(parent, aedat.Decoder(path), events, damages))
+        if accumulate and frames:
+            pairs = ((packet, store_of(packet)) for packet in arrays)
+            yield from Reconstruction(opened["event_resolution"]).interleave(pairs)
+        else:
+            # Frames lie in the file later than events of the same time: a second decoder brings them in order.
+            second = _salvaged(parent, aedat.Decoder(path), frame if frames else None, damages)
+            yield from merge(arrays, map(_salvaged_frame, second))
+        if damages:
+            raise Damaged
+
+    serve(parent, opened, read)
+
+
+def _first_stream(streams: dict[int, Message], kind: str) -> int | None:
+    return min((number for number, stream in streams.items() if stream["type"] == kind), default=None)
+
+
+def _origin_in(header: str, number: int) -> str:
+    """Our metadata of one stream in the XML at the start of a file."""
+    stream = header.partition(f'path="/outInfo/{number}/info/"')[2].partition("</node>")[0]
+    return (re.findall(rf'key="{ORIGIN_KEY}" type="string">([^<]*)<', stream) or ["camera"])[0]
+
+
+def _salvaged(parent: Parent, decoder: Any, number: int | None, damages: list[str]) -> Iterator[Message]:
+    """Packets of one stream (none for None) up to the damage, which is noted in `damages`."""
+    while number is not None:
+        try:
+            packet = next(decoder)
+        except StopIteration:
+            return
+        # A panic of the decoder derives from BaseException.
+        except BaseException as error:
+            damages.append(first_line(error))
+            return
+        parent.beat()
+        if packet["stream_id"] == number:
+            yield packet
+
+
+def _salvaged_events(packet: Message) -> Events:
+    events = packet["events"]
+    return events_from_columns(events["t"], events["x"], events["y"], events["on"])
+
+
+def _salvaged_frame(packet: Message) -> Frame:
+    frame = packet["frame"]
+    begin_us, end_us = frame["exposure_begin_t"], frame["exposure_end_t"]
+    image = np.atleast_3d(frame["pixels"])
+    # Unlike dv's, these pixels are RGB already.
+    image = image[..., 2::-1] if image.shape[2] >= 3 else image
+    return Frame((begin_us + end_us) // 2, end_us - begin_us, rgb(image))
