@@ -8,15 +8,25 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from tiny_checkpoints import QUESTION, events, tiny_eventgpt, tiny_llava
+from tiny_checkpoints import window as tiny_window
 from toy_models import ToyVLM, toy_models, toy_window
 
 from app import extracting, training
 from app.cli import main
 from app.compose import bundled_recording
 from pipeline import drafters
+from pipeline.captioner import Captioner
+from pipeline.decoding import Limits
+from pipeline.measure import answered
+from pipeline.models import Models
+from pipeline.placement import Placement
 from pipeline.training import recorded, traces
+from pipeline.training.adapters import event_states, train_adapter
+from pipeline.training.fitting import Run, Words
 from pipeline.training.recorded import Asked, Data, split
 from pipeline.training.traces import Trace, load_part, window_traces
+from pipeline.vlms import eventgpt, llava
 from streams.sources import open_source
 from streams.types import InputError, Resolution, SourceInfo, Window
 from streams.windows import windows
@@ -133,6 +143,35 @@ def test_of_one_recording_no_overlapping_window_is_learnt_from(tmp_path: Path) -
     tokens = [[one.tokens for window, one in found if window in chosen] for chosen in (range(4), (6,))]
     assert [[one.tokens for one in part] for part in (learn, held_out)] == tokens
     assert "one recording only, of which the last 1 of 7 windows" in said
+
+
+def test_published_models_learn_from_each_other(tmp_path: Path) -> None:
+    """EventGPT's and LLaVA's prompts differ, their words do not: states are paired by word, and the adapters, the one
+    that changes EventGPT too, are read back by the drafter, losslessly."""
+    for name in ("llava", "eventgpt"):
+        (tmp_path / name).mkdir()
+    tiny_llava(tmp_path / "llava")
+    tiny_eventgpt(tmp_path / "eventgpt")
+    where = Placement(torch.device("cpu"), torch.float32)
+    rgb, event = llava.load("rgb", tmp_path / "llava", where), eventgpt.load("event", tmp_path / "eventgpt", where)
+    models = Models(rgb, event, None, rgb.tokenizer)
+    seen = [replace(tiny_window(seed), events=events(seed)) for seed in range(3)]
+    (one,) = window_traces(rgb, event, seen[0], [(QUESTION, [])])
+    assert one.event_prompt not in (None, one.tokens[:one.prompt])
+    assert one.event is not None
+    assert event.decoder is not None
+    with torch.inference_mode():
+        torch.testing.assert_close(event_states(event.decoder, [one])[0], one.event.float(), atol=2e-2, rtol=1e-2)
+    data = Data.begin(tmp_path / "data", models, replace(ASKED, questions=[QUESTION]))
+    list(data.extract(data.add(INFO), models, lambda first: iter(seen[first:]), 3))
+    learn, held_out, _ = split(data)
+    assert rgb.decoder is not None
+    words, limits = Words(rgb.decoder, torch.device("cpu")), Limits(max_new_tokens=8)
+    plain = answered(Captioner(models), "none", seen[2], QUESTION, limits=limits)
+    for level in ("L4", "L6"):
+        list(train_adapter(level, event.decoder, words, learn, held_out, Run(2, tmp_path / level)))
+        guessed = answered(Captioner(models), f"adapter:{tmp_path / level}", seen[2], QUESTION, limits=limits)
+        assert guessed.tokens == plain.tokens
 
 
 @pytest.fixture

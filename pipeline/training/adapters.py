@@ -55,14 +55,15 @@ class Answers:
 
 def answers(traces: Sequence[Trace], verifier: Words, reads: Reads, event: Tensor | None = None) -> Answers:
     """The answers of some traces, with what `reads` names; event [B, T, D_event] stands for the event VLM's states that
-    were collected. Raises InputError for traces without these."""
+    were collected."""
     places = [slice(trace.prompt, len(trace.tokens)) for trace in traces]
     before = [slice(trace.prompt - 1, len(trace.tokens) - 1) for trace in traces]
     words = [torch.tensor(trace.tokens) for trace in traces]
     final = [trace.states[:, -1] for trace in traces]
     device, inputs = verifier.embed.weight.device, dict[str, Tensor]()
     if "event" in reads:
-        inputs["event"] = _pad([_event(trace) for trace in traces], device) if event is None else event
+        seen = [trace.event for trace in traces if trace.event is not None]
+        inputs["event"] = _pad(seen, device) if event is None else event
     if "words" in reads:
         read = [word[at] for word, at in zip(words, before, strict=True)]
         inputs["words"] = verifier.embed(nn.utils.rnn.pad_sequence(read, batch_first=True).to(device))
@@ -72,13 +73,6 @@ def answers(traces: Sequence[Trace], verifier: Words, reads: Reads, event: Tenso
     real = [torch.ones(len(trace.tokens) - trace.prompt, dtype=torch.bool) for trace in traces]
     return Answers(inputs, _pad([state[at] for state, at in zip(final, places, strict=True)], device), said.to(device),
                    nn.utils.rnn.pad_sequence(real, batch_first=True).to(device))
-
-
-def _event(trace: Trace) -> Tensor:
-    if trace.event is None:
-        raise InputError("these answers hold no states of an event VLM, so only adapter:B1 can learn from them; "
-                         "collect them again with one of the verifier's vocabulary (--drafter-model)")
-    return trace.event
 
 
 def _pad(rows: list[Tensor], device: torch.device) -> Tensor:
@@ -157,6 +151,8 @@ def train_adapter(level: str, event: Decoder | None, verifier: Words, traces: Se
     if not traces or not held_out:
         raise InputError(f"an adapter needs answers to learn from and held-out ones, got {len(traces)} and "
                          f"{len(held_out)}; use at least --scenes 2, or longer recordings")
+    if "event" in LEVELS[level].reads:
+        traces, held_out = _with_event(traces), _with_event(held_out)
     torch.manual_seed(0)
     adapter = new_adapter(level, _event_config(level, event, verifier, traces[0]), verifier.config)
     if isinstance(adapter, LoraAdapter):
@@ -170,14 +166,22 @@ def train_adapter(level: str, event: Decoder | None, verifier: Words, traces: Se
                HIDDEN, save, "adapter")
 
 
+def _with_event(traces: Sequence[Trace]) -> list[Trace]:
+    """The traces with an event VLM's states. Raises InputError where there are none."""
+    found = [trace for trace in traces if trace.event is not None]
+    if not found:
+        raise InputError("these answers hold no states of an event VLM, so only adapter:B1 can learn from them; "
+                         "collect them again with one of the verifier's vocabulary (--drafter-model)")
+    return found
+
+
 def _event_config(level: str, event: Decoder | None, verifier: Words, first: Trace) -> DecoderConfig:
     """Sizes of the event decoder, or at least the width of its states."""
     if event is not None:
         return event.config
     if issubclass(LEVELS[level], LoraAdapter):
         raise InputError("adapter:L6 changes the weights of the event VLM, and this one shows none; train adapter:L4")
-    return replace(verifier.config, hidden_size=_event(first).shape[-1]) if "event" in LEVELS[level].reads else (
-        verifier.config)
+    return verifier.config if first.event is None else replace(verifier.config, hidden_size=first.event.shape[-1])
 
 
 def _fit_lora(adapter: LoraAdapter, event: Decoder, verifier: Words, traces: Sequence[Trace],

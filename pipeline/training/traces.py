@@ -42,7 +42,7 @@ LONGEST = 160
 class Trace:
     """One answer: tokens [T] of question and answer, prompt: how many of them ask, states [T, taps, D] of the
     verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer, None
-    without an event VLM of the same vocabulary, which reads the question as event_prompt (None = as the verifier does).
+    without an event VLM to which these are the same words; it reads the question as event_prompt (None = likewise).
 
     Rows in front of the text, one tensor for all answers about a window, None where they were not kept: visual [V, D]:
     the verifier's last states there; entering [V, D], event_visual [V', D_event]: what its decoder and the event VLM's
@@ -83,7 +83,7 @@ def trace(rgb: VLM, event: VLM | None, window: Window, question: str, guess: Seq
     session = rgb.open(window, question)
     answer, states = follow(session, guess, rgb.tokenizer.ends)
     prefix, along, prompt = session.prefix, None, None
-    if event is not None and event.tokenizer.vocabulary == rgb.tokenizer.vocabulary:
+    if event is not None and _same_words(rgb, event, answer):
         other = event.open(window, question)
         other.prefill()
         prompt = other.prefix.prompt
@@ -92,6 +92,12 @@ def trace(rgb: VLM, event: VLM | None, window: Window, question: str, guess: Seq
     before = prefix.hidden[prefix.visual - 1:]
     return Trace([*prefix.prompt, *answer], len(prefix.prompt), torch.cat([before, states]).half().cpu(), along,
                  prefix.hidden[:prefix.visual, -1].half().cpu(), event_prompt=prompt)
+
+
+def _same_words(rgb: VLM, event: VLM, tokens: Sequence[int]) -> bool:
+    """Whether tokens of the verifier say the same to the event VLM; vocabularies may differ in what no answer holds."""
+    return all(token < event.tokenizer.size and event.tokenizer.bytes_of(token) == rgb.tokenizer.bytes_of(token)
+               for token in tokens)
 
 
 def window_traces(rgb: VLM, event: VLM | None, window: Window, asked: Sequence[tuple[str, Sequence[int]]],
