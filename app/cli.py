@@ -194,7 +194,7 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
 
 
 @main.command()
-@click.argument("what", metavar="{mini|eagle|eagle:hass|eagle3|medusa|medusa:joint|specvlm|adapter:LEVEL}")
+@click.argument("what", metavar="{mini|all|eagle|eagle:hass|eagle3|medusa|medusa:joint|specvlm|adapter:LEVEL}")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mini"), show_default=True,
               help="folder for checkpoints, curves and what is trained; an interrupted training goes on there")
 @click.option("--smoke", is_flag=True, help="a minute-long run that only shows that everything works")
@@ -210,7 +210,7 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
 @model_options
 def train(what: str, out: Path, smoke: bool, jobs: int, target: str | None, data: Path | None, scenes: int, steps: int,
           stages: bool, models: ModelOptions) -> None:
-    """Train the bundled pair from nothing, on scenes that are rendered on the way, or a drafter for a pair."""
+    """Train the bundled pair from nothing, on scenes that are rendered on the way, or a drafter for a pair, or all."""
     from dataclasses import replace
 
     from app import training
@@ -221,7 +221,7 @@ def train(what: str, out: Path, smoke: bool, jobs: int, target: str | None, data
     if target is not None:
         models = replace(models, model=target, drafter_model=target)
     scenes, steps = (20, 20) if smoke else (scenes, steps)
-    training.train_drafter(what, training.DrafterOptions(out, models, steps, stages, scenes, data))
+    training.train_drafters(what, training.DrafterOptions(out, models, steps, stages, scenes, data))
 
 
 @main.command()

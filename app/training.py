@@ -70,6 +70,16 @@ class DrafterOptions:
     data: Path | None = None
 
 
+def train_drafters(what: str, options: DrafterOptions) -> None:
+    """Train one drafter, or with "all" every one that leaves the verifier as it is, one after another."""
+    from pipeline.adapters import LEVELS
+    from pipeline.training import heads
+
+    every = (*heads.TRAINABLE, *(f"adapter:{level}" for level in LEVELS))
+    for name in every if what == "all" else (what,):
+        train_drafter(name, options)
+
+
 def train_drafter(name: str, options: DrafterOptions) -> None:
     """Train a drafter on what the verifier said, about scenes of the bundled pair's world or about recordings; goes on
     where an interrupted run stopped. Leaves out/NAME, a checkpoint, and where they are wanted the stages before it in
@@ -83,7 +93,7 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
     stem, _, level = name.partition(":")
     known = (*heads.TRAINABLE, joint.NAME, *(f"adapter:{level}" for level in LEVELS))
     if name not in known:
-        raise InputError(f"there is nothing to train for {name!r}; use mini or one of {', '.join(known)}")
+        raise InputError(f"there is nothing to train for {name!r}; use mini, all or one of {', '.join(known)}")
     if options.scenes < 1 or options.steps < 1:
         raise InputError(f"--scenes {options.scenes} and --steps {options.steps} must both be at least 1")
     if name in ("adapter:L6", joint.NAME):
@@ -96,7 +106,8 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
     place = options.out / name.replace(":", "-")
     run = Run(options.steps, place, options.stages, workers)
     with progress_bars() as show:
-        learn, held_out = _recorded(options.data, models) if options.data else _about_scenes(options, models, run, show)
+        learn, held_out = (_recorded(options.data, models, run) if options.data
+                           else _about_scenes(options, models, run, show))
         if name == joint.NAME:
             _train_jointly(models, learn, held_out, run, show)
             return
@@ -152,14 +163,15 @@ def _about_scenes(options: DrafterOptions, models: Models, run: Run, show: _Disp
     return load_traces(options.out / "traces")
 
 
-def _recorded(folder: Path, models: Models) -> tuple[list[Trace], list[Trace]]:
+def _recorded(folder: Path, models: Models, run: Run) -> tuple[list[Trace], list[Trace]]:
     """Answers about recordings. Raises InputError where other models gave them."""
     from pipeline.training.recorded import Data, split
 
     data = Data.read(folder)
     data.check(models)
     learn, held_out, said = split(data)
-    terminal.people.print(f"{len(learn)} answers to learn from; {said}")
+    if run.workers.first:
+        terminal.people.print(f"{len(learn)} answers to learn from; {said}")
     return learn, held_out
 
 

@@ -151,7 +151,8 @@ def collect_traces(rgb: VLM, event: VLM, scenes: int, folder: Path) -> Iterator[
     for first in range(0, scenes, PART):
         path = folder / f"traces-{first // PART:04}.pt"
         last = min(first + PART, scenes)
-        if not path.exists():
+        # a shorter run may have left a part of a part
+        if not path.exists() or max(facts["scene"] for facts, _ in load_part(path)) < last - 1:
             part = []
             for number in range(first, last):
                 part += [({"scene": number}, one) for one in scene_traces(FIRST_SEED + number, rgb, event)]

@@ -1,7 +1,8 @@
 """Several processes that train one model, usually one per GPU: each reads its share of every batch, gradients are
 averaged, so all hold the same weights after every step.
 
-    accelerate launch --num_processes 4 -m app train adapter:L4 --data runs/drive ...
+    accelerate launch --num_processes 4 $(which parafovea) train adapter:L4 --data runs/drive ...     # four GPUs
+    torchrun --nproc-per-node 2 $(which parafovea) train eagle --device cpu ...
     workers = launched(torch.device("cuda:0"))          # ALONE unless a launcher started this process
 
 `accelerate` finds the other processes and their GPUs; drafters are not wrapped in anything, because they are read layer
