@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import lz4.frame
+
 from streams.recording import cut_off, damaged
 from streams.types import InputError, Losses
 
