@@ -117,6 +117,8 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             asked = controller.budget(room) if room > 0 else 0
             made = clock.timed("draft", partial(drafter.propose, asked)) if asked else Draft.none()
             draft = controller.pruned(asked, made)
+            if not session.trees:
+                draft = draft.trunk()
             if len(draft):
                 yield Drafted(number, pending_nodes(draft, tokenizer), clock.read())
             reading.result()

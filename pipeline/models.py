@@ -50,9 +50,12 @@ class Models:
     @property
     def summary(self) -> str:
         """One sentence for people."""
-        checker = f"{self.rgb.name} ({_size(self.rgb.parameters)}) checks"
+        verifier = f"{self.rgb.name} ({_size(self.rgb.parameters)})"
+        checker = f"{verifier} checks"
         if self.rgb.reads == "events":
-            return f"{self.rgb.name} ({_size(self.rgb.parameters)}) answers by itself, from events alone"
+            return f"{verifier} answers by itself, from events alone"
+        if self.rgb.reads == "nothing":
+            checker += ", without seeing anything"
         if self.event is None:
             return f"no event VLM, {checker}"
         return f"{self.event.name} ({_size(self.event.parameters)}) guesses, {checker}"
@@ -63,6 +66,9 @@ def _size(parameters: int) -> str:
 
 
 DEFAULT_MODEL = "mini"
+
+ANY = "auto"
+"""The module that loads whatever transformers knows."""
 
 NONE = "none"
 """The word for no model: without an event VLM nobody guesses from events; without a verifier it answers alone."""
@@ -122,19 +128,17 @@ def _load(spec: str, side: str, where: Placement) -> VLM:
 
 
 def family(folder: Path) -> str:
-    """Which module of pipeline.vlms loads a folder, told by its config.json.
+    """Which module of pipeline.vlms loads a folder, told by its config.json: ANY where none names its type.
 
-    Raises InputError where there is none and where no module knows the kind.
+    Raises InputError where there is no config.json.
     """
     if (folder / "mini-rgb").is_dir() or (folder / "mini-event").is_dir():
         return DEFAULT_MODEL
     kind = read_json(folder / "config.json").get("model_type")
-    known = {name: getattr(importlib.import_module(f"pipeline.vlms.{name}"), "MODEL_TYPES", ()) for name in names()}
-    for name, kinds in known.items():
-        if kind in kinds:
+    for name in names():
+        if kind in getattr(importlib.import_module(f"pipeline.vlms.{name}"), "MODEL_TYPES", ()):
             return name
-    raise InputError(f"{folder} holds a model of type {kind!r}; known are "
-                     f"{', '.join(sorted(kind for kinds in known.values() for kind in kinds))}")
+    return ANY
 
 
 def _folder(spec: str) -> Path | None:

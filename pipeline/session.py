@@ -26,6 +26,8 @@ Locate: TypeAlias = Callable[[Tensor, Tensor, Tensor, KVCache], Tensor]
 class DecoderSession:
     """One answer in the making: implements pipeline.types.Session for any prefix of embeddings."""
 
+    trees = True
+
     def __init__(self, decoder: Decoder, read_prefix: Callable[[], Tensor], prompt: Sequence[int],
                  capacity: int = 512, taps: Sequence[int] = (FINAL,), locate: Locate | None = None) -> None:
         """read_prefix: gives the visual prefix [P, D], called once by prefill(). prompt: at least one token.

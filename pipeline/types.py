@@ -10,7 +10,7 @@ Drafted, Cycle and Caption are plain Python, shared by page, command line, bench
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -61,6 +61,17 @@ class Draft:
               hidden: torch.Tensor | None = None) -> Draft:
         """A draft without branches."""
         return cls(list(tokens), list(range(-1, len(tokens) - 1)), [origin] * len(tokens), probs, hidden)
+
+    def trunk(self) -> Draft:
+        """The chain of first children, for a verifier that cannot score branches."""
+        kept: list[int] = []
+        for node, parent in enumerate(self.parents):
+            if parent == (kept[-1] if kept else -1):
+                kept.append(node)
+        probs = None if self.probs is None else [self.probs[node] for node in kept]
+        chain = Draft.chain([self.tokens[node] for node in kept], "", probs,
+                            None if self.hidden is None else self.hidden[kept])
+        return replace(chain, origin=[self.origin[node] for node in kept])
 
     def depths(self) -> list[int]:
         """Depth of each node, 1 for children of the last committed token."""
@@ -236,7 +247,10 @@ class Session(Protocol):
     """One answer in the making inside one VLM: a window and a prompt, then committed tokens.
 
     The last committed token is not yet in the cache; score() feeds it together with the draft.
+    trees: whether score() takes drafts that branch.
     """
+
+    trees: bool
 
     def prefill(self) -> None:
         """Read the window and the prompt."""

@@ -176,7 +176,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "drafter": (["ask", STORY, QUESTION, "--drafter", "oracle"], f"choose one of {', '.join(drafters.names())}"),
         "device": (["ask", STORY, QUESTION, "--device", "tpu"], "use auto, cpu or cuda:N"),
         "gpu": (["ask", STORY, QUESTION, "--device", "cuda:99"], "use --device cpu"),
-        "model": (["ask", STORY, QUESTION, "--model", "gpt"], "with one of llava, mini"),
+        "model": (["ask", STORY, QUESTION, "--model", "gpt"], "with one of auto"),
         "weights": (["ask", STORY, QUESTION, "--model", f"mini:{folder}"], "no checkpoint in"),
         "broken": (["ask", STORY, QUESTION, "--model", f"mini:{broken_checkpoint(folder)}"], "cannot be read"),
         "outfile": (["train", "mini", "--out", str(folder / "text.aedat4")], "is a file"),

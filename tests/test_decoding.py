@@ -102,6 +102,8 @@ def test_sampling_has_the_right_distribution() -> None:
 class ScriptedSession:
     """A verifier that says a fixed line, whatever is drafted."""
 
+    trees = True
+
     def __init__(self, line: list[int]) -> None:
         self.line, self.committed = line, []
 

@@ -69,7 +69,7 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match="choose at least one"):
         load_models(CPU, "none", "none")
     (tmp_path / "config.json").write_text('{"model_type": "abacus"}')
-    with pytest.raises(InputError, match="holds a model of type 'abacus'; known are EventChat_llama, llava"):
+    with pytest.raises(InputError, match=r"transformers has no model for .*abacus"):
         load_models(CPU, str(tmp_path))
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(InputError, match="cannot be read"):
