@@ -8,6 +8,7 @@ import threading
 import webbrowser
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 from app import terminal
 from app.compose import ModelOptions, bundled_recording, load, quiet_libraries
@@ -22,6 +23,8 @@ from streams.sources import open_source
 from streams.types import InputError, Window
 from ui.services import Answer, AskSettings, Services
 
+BUNDLED = "mini"
+SMALL_WORLD = "demonstration models of a small rendered world"
 TURN_POLL_S = 0.1
 """How often a waiting visitor looks whether he still wants his answer."""
 
@@ -36,7 +39,7 @@ def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptio
     with terminal.people.status("loading the page and the models"):
         from ui import build_app, serve
 
-        app = build_app(services(load(models), first, name))
+        app = build_app(services(load(models), first, name, *_pairs(models)))
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     terminal.people.print(f"Parafovea is at {address} (Ctrl-C ends)")
     if browser:
@@ -45,37 +48,71 @@ def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptio
         serve(app, host, port)
 
 
-def services(models: Models, first: str, first_name: str) -> Services:
-    """Everything the page may do, on these models."""
-    adapter = models.adapter
+Loading = Callable[[], Models]
+"""Loads a model pair when somebody chooses it."""
+
+
+def _pairs(given: ModelOptions) -> tuple[str, dict[str, Loading]]:
+    """Name of the pair that was given, and what can be chosen beside it: the bundled pair, if that is another."""
+    if given.model == BUNDLED and given.drafter_model in (None, BUNDLED):
+        return BUNDLED, {}
+    guesser = "" if given.drafter_model is None else f" + {given.drafter_model}"
+    bundled = replace(given, model=BUNDLED, drafter_model=None)
+    return f"{given.model}{guesser}", {BUNDLED: lambda: load(bundled)}
+
+
+def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
+             others: dict[str, Loading] | None = None) -> Services:
+    """Everything the page may do, on these models and on others that are loaded when they are chosen."""
+    adapter, pairs = models.adapter, Pairs(pair, models, others or {})
     recordings = {"Bundled story": str(bundled_recording())}
     if first not in recordings.values():
         recordings[first_name] = first
     return Services(recordings, first, _offered(models), models.summary, "none" if adapter is None else adapter.name,
-                    Players().open, conversations(models))
+                    Players().open, conversations(pairs), pairs.names,
+                    SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "")
 
 
 def _offered(models: Models) -> list[str]:
-    """Drafters for the settings, the default one first where nobody guesses from events."""
-    if models.event is not None:
-        return drafters.names()
-    return [models.default_drafter, *(name for name in drafters.names()
-                                      if name not in (models.default_drafter, "vlm", "adapter"))]
+    """Drafters for the settings, the default one first, nobody last."""
+    names = sorted(drafters.every(), key=lambda name: (name.partition(":")[0] != models.default_drafter,
+                                                       name == "none", name))
+    events = ("vlm", "adapter") if models.event is None else ()
+    return [name for name in names if name.partition(":")[0] not in events]
 
 
-def conversations(models: Models) -> Callable[[], Answer]:
-    """Makes one conversation per visitor; all of them take turns on the models."""
+class Pairs:
+    """Model pairs by name: the given one, and others that are loaded when somebody chooses them."""
+
+    def __init__(self, name: str, models: Models, others: dict[str, Loading]) -> None:
+        self.names = [name, *others]
+        self._loaded, self._others = {name: models}, others
+
+    def models(self, name: str) -> Models:
+        """The models of a pair, the given one for no name. Raises InputError for an unknown one."""
+        name = name or self.names[0]
+        if name not in self.names:
+            raise InputError(f"there is no model pair {name!r}; choose one of {', '.join(self.names)}")
+        if name not in self._loaded:
+            self._loaded[name] = self._others[name]()
+        return self._loaded[name]
+
+
+def conversations(pairs: Pairs) -> Callable[[], Answer]:
+    """Makes one conversation per visitor and pair; all of them take turns on the models."""
     turn = threading.Lock()
 
     def begin() -> Answer:
-        captioner = Captioner(models)
+        captioners: dict[str, Captioner] = {}
 
         def answer(window: Window, question: str, settings: AskSettings, cancel: threading.Event) -> Records:
-            rule = rule_for(settings.rule, settings.temperature, settings.seed)
+            rule = rule_for(settings.rule, settings.temperature, settings.seed, settings.top_k, settings.top_p)
             while not turn.acquire(timeout=TURN_POLL_S):
                 if cancel.is_set():
                     return
             try:
+                models = pairs.models(settings.pair)
+                captioner = captioners.setdefault(settings.pair, Captioner(models))
                 yield from captioner.ask(window, question, settings.drafter, rule, Limits(budget=settings.budget),
                                          cancel)
             finally:

@@ -32,13 +32,15 @@ POLL_S = 0.05
 class PlayerState:
     """What the player is doing; times in µs of the recording's clock.
 
-    duration_us: None when not known. ended: the last of the recording is shown. loading: the data for the
+    read_us: everything before it is here; far in the past when nothing is. duration_us: None when not known.
+    ended: the last of the recording is shown. loading: the data for the
     playhead is not here yet. error: why reading stopped, one sentence. event_rate_hz: over the last 200 ms of
     recording. n_dropped, n_rejected, damage: see streams.types.Losses.
     """
 
     position_us: int
     start_us: int
+    read_us: int
     duration_us: int | None
     playing: bool
     speed: float
@@ -162,7 +164,7 @@ class Player:
             self._advance()
             losses, buffer = self.source.losses, self._buffer
             return PlayerState(
-                self._position_us, buffer.start_us, buffer.duration_us, self._playing, self._speed,
+                self._position_us, buffer.start_us, buffer.limit_us, buffer.duration_us, self._playing, self._speed,
                 self.info.live, ended=self._at_end() and not self._playing, loading=self._waiting,
                 error=buffer.error, n_dropped=losses.n_dropped, n_rejected=losses.n_rejected,
                 event_rate_hz=self._event_rate_hz(), damage=losses.damage)

@@ -16,9 +16,9 @@ from toy_services import BROKEN, SLOW, TREE, ToyModels, said
 import ui
 from streams.player import Player
 from streams.types import InputError
+from ui.caption_clock import CaptionClock
 from ui.live import CREDITS, REPLACED, UNKNOWN
-from ui.narrator import CaptionClock
-from ui.protocol import EVENT_PICTURE
+from ui.protocol import EVENT_PICTURE, VERSION
 from ui.services import Services
 from ui.sessions import Session
 from ui.sharing import LiveView, Shelf
@@ -145,7 +145,7 @@ def test_a_connection_begins_with_everything_there_is_to_know(world: World) -> N
         source = page.until("source")
         page.until("picture")
         assert max(page.until("histogram", again=True)["shares"]) == 1.0
-    assert hello["version"] == 1
+    assert hello["version"] == VERSION
     assert (source["name"], source["events_origin"], source["event_size"]) == ("square", "rendered scene", "240x180")
     with world.live(session.token) as again:
         assert again.until("source") == source
@@ -269,12 +269,13 @@ def test_the_second_visitor_is_told_to_wait(world: World) -> None:
         at_a.until("play")
         at_b.until("play")
         a.narrator.ask(SLOW)
-        assert not at_a.until("start")["waits"]
         at_a.until("judged")
         asking = b.narrator.ask(TREE)
-        assert at_b.until("start")["waits"]
+        assert at_b.until("queued")["place"] == 1
         a.narrator.stop()
+        assert at_b.until(lambda message: message["k"] == "queued" and message["place"] == 0)
         assert list(asking.follow())[-1] == said(TREE)
+    assert "queued" not in {message["k"] for message in at_a.seen}
 
 
 def test_closing_frees_player_and_answer(world: World) -> None:

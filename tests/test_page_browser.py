@@ -115,7 +115,8 @@ def running(browser: playwright.Browser) -> Iterator[Running]:
     server.end()
 
 
-def visit(browser: playwright.Browser, running: Running, width: int = 1440, height: int = 900) -> Visit:
+def visit(browser: playwright.Browser, running: Running, width: int = 1440, height: int = 900,
+          path: str = "/") -> Visit:
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(20_000)
     faults: list[str] = []
@@ -123,7 +124,7 @@ def visit(browser: playwright.Browser, running: Running, width: int = 1440, heig
     page.on("request", lambda request: faults.append(f"external request: {request.url}")
             if not request.url.startswith((running.address, "data:", "blob:")) else None)
     before = set(running.app.state.sessions.tokens())
-    page.goto(running.address)
+    page.goto(running.address + path)
     page.wait_for_function("document.querySelector('.view')?.dataset.painted !== undefined")
     (token,) = set(running.app.state.sessions.tokens()) - before
     return Visit(page, running.app.state.sessions.by_token(token), faults)
@@ -216,6 +217,8 @@ def test_the_answer_stays_until_live_captions_are_chosen(opened: Visit) -> None:
     page = opened.page
     page.get_by_role("button", name="round by round").click()
     expect(page.locator(".words .row")).not_to_have_count(0)
+    expect(page.locator(".words .fork")).to_have_count(0)
+    page.get_by_role("button", name="tree", exact=True).click()
     expect(page.locator(".words .fork").first).to_be_visible()
     page.get_by_role("button", name="sentence").click()
     page.get_by_role("button", name="live captions").click()
@@ -255,7 +258,7 @@ def test_suggested_questions_ask(opened: Visit) -> None:
 def test_settings_hold_for_the_next_question(opened: Visit) -> None:
     page = opened.page
     page.locator("#settings").get_by_role("button", name="Settings").click()
-    for place, choice in (("#rule", "typical ones: lossy"), ("#budget", "4")):
+    for place, choice in (("#rule", "typical words too (LOSSY)"), ("#budget", "4")):
         page.locator(f"{place} input").click()
         page.get_by_role("option", name=choice, exact=True).click()
     opened.until(lambda session: (session.narrator.settings.rule, session.narrator.settings.budget) == ("typical", 4))

@@ -10,7 +10,7 @@ from toy_services import SCRIPTS, TREE, ToyModels, said
 
 from pipeline.types import Caption, Cycle, Drafted, Emitted, Node, Span
 from streams.types import Resolution, Window, empty_packet
-from ui.answer_messages import AnswerDone, Marked, Numbers, RoundJudged, WordsDrafted
+from ui.answer_messages import AnswerDone, AnswerStarted, Marked, Numbers, RoundJudged, WordsDrafted
 from ui.protocol import Command, encode, parse_command, picture_message
 from ui.services import AskSettings
 from ui.transcript import KEPT, Transcript, judged_words, kept_text, main_line
@@ -19,7 +19,7 @@ WINDOW = Window(0, 1_000_000, empty_packet(), [], Resolution(8, 6))
 
 
 def answer_messages(question: str) -> tuple[Transcript, list]:
-    transcript = Transcript("a1", "question", question, 0.0, 1.0)
+    transcript = Transcript(AnswerStarted("a1", "question", question, 0.0, 1.0, "vlm"))
     records = ToyModels(pace=0.0).answer(WINDOW, question, AskSettings(), threading.Event())
     return transcript, [message for record in records for message in transcript.messages(record)]
 
@@ -84,7 +84,7 @@ def test_what_was_emitted_decides_the_text_not_the_node() -> None:
 
 
 def test_numbers_count_depth_on_trees_and_the_verifiers_own_word() -> None:
-    transcript = Transcript("a", "caption", "?", 0.0, 1.0)
+    transcript = Transcript(AnswerStarted("a", "caption", "?", 0.0, 1.0, "vlm"))
     nodes = [node(" a", -1, 1, "accepted"), node(" b", -1, 1, "rejected"), node(" c", 0, 2, "rejected")]
     transcript.messages(Drafted(0, nodes, 0.2))
     messages = transcript.messages(cycle(nodes, [Emitted(" a", 1, "accepted"), Emitted(" d", 2, "recovered", " c")]))
@@ -94,7 +94,7 @@ def test_numbers_count_depth_on_trees_and_the_verifiers_own_word() -> None:
 
 
 def test_an_answer_stopped_before_its_first_word_has_no_numbers() -> None:
-    transcript = Transcript("a", "question", "?", 0.0, 1.0)
+    transcript = Transcript(AnswerStarted("a", "question", "?", 0.0, 1.0, "vlm"))
     caption = Caption(0, 1, "?", "", "vlm", "greedy", True, 0, 0, 0, 0, None, None, 0.0, 0.0, None, None, None,
                       stopped="cancelled")
     numbers, done = transcript.messages(caption)
@@ -108,7 +108,7 @@ def test_wire_form_is_json_without_nan() -> None:
     text = encode([*messages, Marked(float("nan"), " größer </script>")])
     items = json.loads(text)
     assert {"drafted", "judged", "numbers", "done", "mark"} == {item["k"] for item in items}
-    assert items[-1] == {"k": "mark", "end_s": None, "text": " größer </script>"}
+    assert items[-1] == {"k": "mark", "end_s": None, "text": " größer </script>", "start_s": 0.0}
 
 
 def test_pictures_carry_kind_and_time() -> None:

@@ -35,6 +35,7 @@ def build_app(services: Services) -> FastAPI:
     from ui.page import build_page
     from ui.parts import STATIC, STYLES, script
     from ui.sessions import Sessions
+    from ui.takeaway import takeaway
     from ui.theme import build_theme
 
     sessions = Sessions(services)
@@ -49,6 +50,7 @@ def build_app(services: Services) -> FastAPI:
     text, address = script()
     app.add_api_route(address, lambda: Response(text, media_type="text/javascript", headers=FOREVER))
     app.add_api_websocket_route("/live", live_endpoint(sessions))
+    app.include_router(takeaway(sessions))
     page = build_page(Handlers(services, sessions), services)
     page.queue(default_concurrency_limit=16)
     return gr.mount_gradio_app(app, page, path="/", theme=build_theme(), css_paths=[STATIC / name for name in STYLES],

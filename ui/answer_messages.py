@@ -7,7 +7,7 @@ Part of ui.protocol, which gives them their wire form.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from pipeline.types import Box
@@ -45,16 +45,24 @@ class Word:
 
 @dataclass(frozen=True)
 class Work:
-    """One piece of work on the time axis: lane "prefill" | "draft_prefill" | "draft" | "verify"."""
+    """One piece of work on the time axis: lane "events" | "prefill" | "draft_prefill" | "draft" | "verify".
+
+    amount: events per second that came in meanwhile, None for the lanes of the models.
+    """
 
     lane: str
     start_s: float
     end_s: float
+    amount: float | None = None
 
 
 @dataclass(frozen=True)
 class AnswerStarted:
-    """A question (the visitor's or the running caption's) goes to the models; waits: another visitor is first."""
+    """A question (the visitor's or the running caption's) goes to the models.
+
+    start_s, end_s: the window in the recording. how: the settings in words. rates_hz: events per second in equal
+    parts of the window. replayed: name of the trace that is played back, no model runs; empty for a real answer.
+    """
 
     k: ClassVar[str] = "start"
     id: str
@@ -63,7 +71,18 @@ class AnswerStarted:
     start_s: float
     end_s: float
     drafter: str
-    waits: bool
+    how: str = ""
+    rates_hz: list[float] = field(default_factory=list)
+    replayed: str = ""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """How many other answers the models make first; 0: they begin with this one now."""
+
+    k: ClassVar[str] = "queued"
+    id: str
+    place: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,8 @@ class RoundJudged:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Running counts of one answer. acceptance_rate: design.md §5; words are tokens."""
+    """Running counts of one answer. acceptance_rate: design.md §5; words are tokens. delay_s: from the question, or
+    the end of the caption's window, to the newest word, waiting for other visitors included."""
 
     k: ClassVar[str] = "numbers"
     id: str
@@ -102,6 +122,7 @@ class Numbers:
     first_word_s: float | None
     words: int
     checks: int
+    delay_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +148,57 @@ class Marked:
     k: ClassVar[str] = "mark"
     end_s: float
     text: str
+    start_s: float = 0.0
 
 
-AnswerMessage: TypeAlias = AnswerStarted | WordsDrafted | RoundJudged | Numbers | AnswerDone | Marked
+@dataclass(frozen=True)
+class Agreement:
+    """How often guesses were accepted, by their cos_sim, in this visit.
+
+    adapter: what the drafter's states were compared through; every one has a scale of its own. Bin i of n holds
+    cos_sim in [i/n, (i+1)/n), the first everything below, the last 1 itself.
+    """
+
+    k: ClassVar[str] = "agreement"
+    adapter: str
+    accepted: list[int]
+    total: list[int]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of the runs that measure the speed-up, in the making. side: "plain" or "drafted"; run counts from 0."""
+
+    k: ClassVar[str] = "compare"
+    question: str
+    drafter: str
+    run: int
+    runs: int
+    side: Literal["plain", "drafted"]
+    text: str
+    seconds: float
+    checks: int
+    done: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the runs say together: seconds per answer (mean), plain / drafted, whether all texts are the same.
+
+    stopped: why there is no result, empty when there is one.
+    """
+
+    k: ClassVar[str] = "measured"
+    question: str
+    drafter: str
+    plain_s: float
+    drafted_s: float
+    speedup: float | None
+    same: bool
+    lossless: bool
+    stopped: str = ""
+
+
+AnswerMessage: TypeAlias = (AnswerStarted | Queued | WordsDrafted | RoundJudged | Numbers | AnswerDone | Marked
+                           | Agreement | Compared | Measured)
 """All of them."""

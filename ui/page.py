@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from ui import parts
@@ -26,17 +28,32 @@ def build_page(handlers: Handlers, services: Services) -> gr.Blocks:
                 source = parts.build_source(list(services.recordings), names.get(services.first_uri))
                 stage = parts.build_stage()
                 parts.build_words()
+                trace = parts.build_take_away()
             with gr.Column(scale=4, min_width=320):
                 talk = parts.build_talk()
-                settings = parts.build_settings(services.drafters, first)
+                settings = parts.build_settings(services.drafters, first, services.pairs)
                 parts.build_runs()
 
-        page.load(handlers.start, None, stage, show_progress="hidden", api_visibility=PRIVATE)
+        begun = page.load(handlers.start, None, stage, show_progress="hidden", api_visibility=PRIVATE)
+        _open_link(handlers, begun, talk, settings)
         page.unload(handlers.end)
         _connect_source(handlers, source)
-        _connect_talk(handlers, talk)
+        _connect_talk(handlers, talk, trace)
         _connect_settings(handlers, settings)
     return page
+
+
+def _open_link(handlers: Handlers, begun: gr.events.Dependency, talk: parts.Talk, settings: parts.SettingsPart) -> None:
+    """An address may name a question and settings; the session has already opened its source."""
+    components = settings.named()
+
+    def values(request: gr.Request) -> dict[gr.components.Component, Any]:
+        return {components[name]: value for name, value in handlers.linked(request).items()}
+
+    quiet = {"show_progress": "hidden", "api_visibility": PRIVATE}
+    shown = begun.success(values, None, list(components.values()), **quiet)
+    shown.success(handlers.linked_question, None, [talk.question, talk.chat, talk.stop], concurrency_limit=None,
+                  **quiet)
 
 
 def _connect_source(handlers: Handlers, source: parts.SourceRow) -> None:
@@ -48,19 +65,25 @@ def _connect_source(handlers: Handlers, source: parts.SourceRow) -> None:
     uploaded.success(handlers.source_name, None, source.recording, **quiet)
 
 
-def _connect_talk(handlers: Handlers, talk: parts.Talk) -> None:
-    """Typed and suggested questions take the same way; a second one while the model is busy is told so."""
+def _connect_talk(handlers: Handlers, talk: parts.Talk, trace: gr.UploadButton) -> None:
+    """Questions of all kinds and traces take the same way; a second one while the model is busy is told so."""
     outputs = [talk.question, talk.chat, talk.stop]
     options = {"show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": None,
                "api_visibility": PRIVATE}
     talk.question.submit(handlers.ask, talk.question, outputs, **options)
     for button in talk.suggestions:
         button.click(handlers.ask, button, outputs, **options)
+    talk.again.click(handlers.again, None, outputs, **options)
+    trace.upload(handlers.replay, trace, outputs, **options)
     talk.chat.clear(handlers.clear, None, None, show_progress="hidden", api_visibility=PRIVATE)
     talk.stop.click(handlers.stop, None, None, show_progress="hidden", api_visibility=PRIVATE)
 
 
 def _connect_settings(handlers: Handlers, settings: parts.SettingsPart) -> None:
-    values = [settings.drafter, settings.temperature, settings.seed, settings.rule, settings.budget]
-    for component in values:
-        component.change(handlers.settings, values, None, show_progress="hidden", api_visibility=PRIVATE)
+    components = settings.named()
+
+    def changed(values: dict[gr.components.Component, Any], request: gr.Request) -> None:
+        handlers.settings({name: values[component] for name, component in components.items()}, request)
+
+    for component in components.values():
+        component.change(changed, set(components.values()), None, show_progress="hidden", api_visibility=PRIVATE)

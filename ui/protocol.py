@@ -20,7 +20,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from ui.answer_messages import AnswerMessage, Word, Work
 
-VERSION = 1
+VERSION = 2
 """Raised when a message changes its meaning; the page reloads itself on a mismatch."""
 
 EVENT_PICTURE, RGB_PICTURE = 1, 2
@@ -34,6 +34,7 @@ class Hello:
     k: ClassVar[str] = "hello"
     version: int
     models: str
+    note: str
     cos_adapter: str
     captions: bool
     accumulation_ms: int
@@ -140,14 +141,14 @@ PALETTES = ("dark", "light", "orange-blue", "grey")
 _LIMITS: dict[str, tuple[float, float]] = {
     "ack": (EVENT_PICTURE, RGB_PICTURE), "seek": (0.0, 1e9), "skip": (-3600.0, 3600.0), "step": (-1, 1),
     "speed": (0.1, 4.0), "accumulation": (5, 200)}
-_SWITCHES = {"play", "pause", "toggle"}
+_SWITCHES = {"play", "pause", "toggle", "compare", "stop"}
 _BOOLEANS = {"captions", "hidden"}
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the page wants: play, pause, toggle, seek, skip, step, speed, accumulation, palette, captions,
-    hidden, ack."""
+    """What the page wants: play, pause, toggle, compare, stop, seek, skip, step, speed, accumulation, palette,
+    captions, hidden, ack."""
 
     kind: str
     value: Any = None

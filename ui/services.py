@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from pipeline.types import Records
@@ -20,14 +20,28 @@ from streams.types import Window
 
 @dataclass(frozen=True)
 class AskSettings:
-    """How to answer: drafter NAME[:VARIANT], sampling (temperature 0 means greedy), acceptance rule NAME[:VALUE] (empty
-    = lossless, by the temperature), guesses per check (None = as many as pay)."""
+    """How to answer: drafter NAME[:VARIANT], sampling (temperature 0 means greedy; top_k 0 = all tokens), acceptance
+    rule NAME[:VALUE] (empty = lossless, by the temperature), guesses per check (None = as many as pay), model pair
+    (empty = the first)."""
 
     drafter: str = "vlm"
     temperature: float = 0.0
     seed: int = 0
     rule: str = ""
     budget: int | None = None
+    top_k: int = 0
+    top_p: float = 1.0
+    pair: str = ""
+
+    def in_words(self) -> str:
+        """The settings as the page shows them beside an answer."""
+        parts = [f"drafter {self.drafter}", f"rule {self.rule} (lossy)" if self.rule else "lossless"]
+        if self.temperature:
+            cut = f", top-k {self.top_k}" * bool(self.top_k) + f", top-p {self.top_p:g}" * (self.top_p < 1)
+            parts.append(f"temperature {self.temperature:g}{cut}, seed {self.seed}")
+        if self.budget is not None:
+            parts.append(f"{self.budget} guesses per check")
+        return " · ".join([*parts, self.pair] if self.pair else parts)
 
 
 Answer: TypeAlias = Callable[[Window, str, AskSettings, threading.Event], Records]
@@ -41,7 +55,8 @@ class Services:
     """Everything the page may do.
 
     recordings: label -> URI of what can be opened from the list. first_uri: opened when a visitor arrives.
-    drafters: names for the settings. models: one sentence about the two models, shown in the header.
+    drafters: names for the settings. models: one sentence about the two models, shown in the header; note: what
+    they are, where that is not plain. pairs: names of the model pairs to choose from, the first is the default.
     cos_adapter: name of the adapter that cos_sim is computed with.
     open_player(uri): a started Player; raises InputError. Live sources may be shared between visitors.
     converse(): begins a conversation with its own memory, one per visitor.
@@ -54,3 +69,5 @@ class Services:
     cos_adapter: str
     open_player: Callable[[str], Player]
     converse: Callable[[], Answer]
+    pairs: list[str] = field(default_factory=list)
+    note: str = ""

@@ -15,8 +15,10 @@ import time
 from typing import Protocol
 
 from streams.types import InputError, SourceInfo
+from ui.answer_messages import Marked
 from ui.board import Board
-from ui.narrator import Narrator, Turnstile
+from ui.links import Link
+from ui.narrator import Narrator
 from ui.protocol import (
     VERSION,
     Command,
@@ -30,6 +32,7 @@ from ui.protocol import (
 )
 from ui.services import Services
 from ui.sharing import Shelf, Watched
+from ui.turns import Turns
 
 STEP_US = 33_333
 HISTOGRAM_BINS = 160
@@ -54,16 +57,21 @@ class Outbox(Protocol):
 
 
 class Session:
-    """One visitor. palette, accumulation_ms: how the event view is drawn."""
+    """One visitor. palette, accumulation_ms: how the event view is drawn. range_s: what questions are about, None =
+    the seconds before the playhead. link: what the page's address asks for; ready: it is open.
+    """
 
-    def __init__(self, services: Services, turnstile: Turnstile, shelf: Shelf) -> None:
+    def __init__(self, services: Services, turns: Turns, shelf: Shelf, link: Link | None = None) -> None:
         self.token = secrets.token_urlsafe(24)
         self.palette, self.accumulation_ms = "dark", 33
+        self.range_s: tuple[float, float] | None = None
         self.player: Watched | None = None
         self.source_name: str | None = None
         self.chat: list[dict[str, str]] = []
         self.seen_s = time.monotonic()
-        self.narrator = Narrator(services.converse(), self.publish, turnstile)
+        self.narrator = Narrator(services, self.publish, turns)
+        self.link, self.ready = link or Link(), threading.Event()
+        self.narrator.set_up(self.link.settings, self.link.window_s)
         self._services, self._shelf = services, shelf
         self._board, self._outbox = Board(), None
         self._lock = threading.Lock()
@@ -80,14 +88,19 @@ class Session:
             if self._outbox is not None:
                 self._outbox.put(messages)
 
+    def marks(self) -> list[Marked]:
+        """The captions of the source that is open."""
+        with self._lock:
+            return self._board.marks
+
     def attach(self, outbox: Outbox) -> None:
         """A page connected: tell it everything so far, then everything new; an older connection ends."""
         with self._lock:
             if self._outbox is not None:
                 self._outbox.end(replaced=True)
             self._outbox = outbox
-            hello = Hello(VERSION, self._services.models, self._services.cos_adapter, self.narrator.captions,
-                          self.accumulation_ms, self.palette)
+            hello = Hello(VERSION, self._services.models, self._services.note, self._services.cos_adapter,
+                          self.narrator.captions, self.accumulation_ms, self.palette)
             outbox.put([hello, *self._board.messages()])
         self.narrator.watched = True
 
@@ -171,11 +184,19 @@ class Session:
         elif command.kind == "hidden":
             self.narrator.watched = not command.value
             self.narrator.jumped()
-        elif self.player is not None:
+        else:
             try:
-                self._steer(self.player, command)
+                self._act(command)
             except InputError as error:
                 log.info("%s: %s", command, error)
+
+    def _act(self, command: Command) -> None:
+        if command.kind == "stop":
+            self.narrator.stop()
+        elif command.kind == "compare":
+            self.narrator.compare()
+        elif self.player is not None:
+            self._steer(self.player, command)
 
     def _steer(self, player: Watched, command: Command) -> None:
         state = player.state()
@@ -221,21 +242,24 @@ def _opened(name: str, player: Watched) -> SourceOpened:
 
 
 class Sessions:
-    """All visitors, found by token (live channel) or by Gradio's session hash (events of the page)."""
+    """All visitors, found by token (live channel) or by Gradio's session hash (events of the page).
+
+    turns: whose answer the models make.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._turnstile, self._shelf = Turnstile(), Shelf()
+        self.turns, self._shelf = Turns(), Shelf()
         self._lock = threading.Lock()
         self._by_hash: dict[str, Session] = {}
 
     def __len__(self) -> int:
         return len(self._by_hash)
 
-    def create(self, session_hash: str) -> Session:
-        """A session for a page that has just loaded; it begins to open the first source."""
+    def create(self, session_hash: str, link: Link | None = None) -> Session:
+        """A session for a page that has just loaded; it begins to open the source of its link, or the first."""
         self.sweep()
-        session = Session(self._services, self._turnstile, self._shelf)
+        session = Session(self._services, self.turns, self._shelf, link)
         with self._lock:
             old = self._by_hash.pop(session_hash, None)
             self._by_hash[session_hash] = session
@@ -245,12 +269,19 @@ class Sessions:
         return session
 
     def _begin(self, session: Session) -> None:
-        uri = self._services.first_uri
-        names = {uri: name for name, uri in self._services.recordings.items()}
+        """Open what the link names, if it is in the list, at its time."""
+        recordings, link = self._services.recordings, session.link
+        uri = recordings.get(link.source or "", self._services.first_uri)
+        names = {uri: name for name, uri in recordings.items()}
         try:
             session.open(names.get(uri, uri), uri)
+            player = session.player
+            if link.t_s is not None and player is not None and not player.info.live:
+                player.pause()
+                player.seek(player.state().start_us + round(link.t_s * 1e6))
         except InputError as error:
             log.warning("the first source %s did not open: %s", uri, error)
+        session.ready.set()
 
     def by_hash(self, session_hash: str | None) -> Session | None:
         """The session of a Gradio event."""

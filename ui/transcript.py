@@ -1,6 +1,6 @@
 """Records of an answer (Drafted, Cycle, Caption) turned into messages for the page. Pure: no threads, no clock.
 
-    transcript = Transcript("q1", "question", "What is happening?", start_s=1.0, end_s=2.0)
+    transcript = Transcript(AnswerStarted("q1", "question", "What is happening?", start_s=1.0, end_s=2.0))
     for record in records:
         send(transcript.messages(record))
     transcript.text            # what the page says: the concatenation of everything emitted
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pipeline.types import Caption, Cycle, Drafted, Node, Record
-from ui.answer_messages import AnswerDone, AnswerStarted, Numbers, RoundJudged, Who, Word, WordsDrafted, Work
+from ui.answer_messages import AnswerDone, AnswerStarted, Numbers, RoundJudged, Word, WordsDrafted, Work
 from ui.protocol import Message
 
 KEPT = {"accepted", "recovered", "bonus", "plain"}
@@ -85,13 +85,12 @@ def judged_words(answer: str, cycle: Cycle, drafted_s: float | None = None) -> l
 
 
 class Transcript:
-    """One answer in the making, as the page sees it; counts as it goes."""
+    """One answer in the making, as the page sees it; counts as it goes. waited_s: how long it waited for its turn."""
 
-    def __init__(self, answer: str, who: Who, question: str, start_s: float, end_s: float, drafter: str = "",
-                 waits: bool = False) -> None:
-        self.id, self.who = answer, who
+    def __init__(self, started: AnswerStarted) -> None:
+        self.id, self.who, self.started = started.id, started.who, started
         self.text = ""
-        self.started = AnswerStarted(answer, who, question, start_s, end_s, drafter, waits)
+        self.waited_s = 0.0
         self.finished: AnswerDone | None = None
         self._drafted_s: dict[int, float] = {}
         self._words = self._checks = self._accepted = self._depth = 0
@@ -99,11 +98,11 @@ class Transcript:
         self._first_word_s: float | None = None
         self._last_s: float | None = None
 
-    def messages(self, record: Record) -> list[Message]:
-        """What the page has to be told about one record."""
+    def messages(self, record: Record, rate_hz: float | None = None) -> list[Message]:
+        """What the page has to be told about one record; rate_hz: events that come in meanwhile."""
         if isinstance(record, Drafted):
             return self._on_drafted(record)
-        return self._on_cycle(record) if isinstance(record, Cycle) else self._on_caption(record)
+        return self._on_cycle(record, rate_hz) if isinstance(record, Cycle) else self._on_caption(record)
 
     def failed(self, reason: str) -> AnswerDone:
         """The message for an answer that broke off with an error."""
@@ -121,7 +120,7 @@ class Transcript:
             self._first_guess_s = record.at_s
         return [WordsDrafted(self.id, record.round, drafted_words(self.id, record))]
 
-    def _on_cycle(self, cycle: Cycle) -> list[Message]:
+    def _on_cycle(self, cycle: Cycle, rate_hz: float | None) -> list[Message]:
         accepted = sum(node.verdict == "accepted" for node in cycle.nodes)
         depth = max((node.depth for node in cycle.nodes), default=0)
         self.text += "".join(token.text for token in cycle.emitted)
@@ -129,11 +128,13 @@ class Transcript:
         self._checks += 1
         self._accepted += accepted
         self._depth += depth
-        self._last_s = max((span.end_s for span in cycle.spans), default=self._last_s)
+        before_s, self._last_s = self._last_s or 0.0, max((span.end_s for span in cycle.spans), default=self._last_s)
         if self._first_word_s is None:
             self._first_word_s = self._last_s
         words = judged_words(self.id, cycle, self._drafted_s.get(cycle.round))
         work = [Work(span.lane, span.start_s, span.end_s) for span in cycle.spans]
+        if rate_hz is not None and self._last_s is not None:
+            work.append(Work("events", before_s, self._last_s, rate_hz))
         return [RoundJudged(self.id, cycle.round, words, work, accepted, depth), self.numbers()]
 
     def _on_caption(self, caption: Caption) -> list[Message]:
@@ -149,4 +150,5 @@ class Transcript:
         return Numbers(self.id, running if acceptance_rate is None else acceptance_rate,
                        self._words / self._checks if self._words else None,
                        self._words / self._last_s if self._words and self._last_s else None,
-                       self._first_guess_s, self._first_word_s, self._words, self._checks)
+                       self._first_guess_s, self._first_word_s, self._words, self._checks,
+                       None if self._last_s is None else self.waited_s + self._last_s)

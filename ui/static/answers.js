@@ -1,6 +1,6 @@
 // The answers on the page: the newest caption and the newest question, and which of the two is shown.
-// Reduces start / drafted / judged / numbers / done; tells the parts "shown" (another answer, draw everything),
-// "round" (one round changed), "counted" and "ended".
+// Reduces start / queued / drafted / judged / numbers / done; tells the parts "shown" (another answer, draw
+// everything), "round" (one round changed), "waiting", "counted" and "ended".
 pf.answers = (() => {
   'use strict';
   const known = {caption: null, question: null};
@@ -28,7 +28,7 @@ pf.answers = (() => {
   pf.on('source', () => { next = known.caption = null; if (whose === 'caption') pf.emit('shown'); });
   pf.on('hello', () => { next = known.caption = known.question = null; pf.emit('shown'); });   // the rest follows
   pf.on('start', message => {
-    const answer = {...message, rounds: new Map(), work: [], numbers: null, done: null};
+    const answer = {...message, place: 0, rounds: new Map(), work: [], numbers: null, done: null};
     if (message.who === 'question') {
       known.question = answer;
       if (message.id !== asked) { asked = message.id; whose = 'question'; }
@@ -45,6 +45,7 @@ pf.answers = (() => {
     if (answer === next) promote();
     else if (answer === shown()) pf.emit(kind, message);
   }
+  pf.on('queued', m => tell('waiting', m, answer => { answer.place = m.place; }));
   pf.on('drafted', m => tell('round', m, answer => answer.rounds.set(m.round, m)));
   pf.on('judged', m => tell('round', m, answer => { answer.rounds.set(m.round, m); answer.work.push(...m.work); }));
   pf.on('numbers', m => tell('counted', m, answer => { answer.numbers = m; }));
@@ -53,8 +54,17 @@ pf.answers = (() => {
     for (const [number, round] of answer.rounds) if (round.k === 'drafted') answer.rounds.delete(number);
   }));
 
+  const GUESSERS = {vlm: 'the event model', recall: 'memory', adapter: 'the event model’s states, through an adapter', eagle: 'an EAGLE head',
+                    eagle3: 'an EAGLE-3 head', medusa: 'a Medusa head', specvlm: 'an EAGLE head (SpecVLM)', skip: 'the RGB model, layers left out', verifier: 'the RGB model'};
+  const SHORT = {vlm: 'events', recall: 'memory', adapter: 'adapter', eagle: 'head', eagle3: 'head', medusa: 'head', specvlm: 'head', skip: 'skip'};
+  const stem = origin => origin.split(':')[0];
   return {
     shown, show, whose: () => whose, has: who => known[who] !== null,
+    /** Who a drafter's name means, in words; `short` in one word. */
+    guesser: origin => GUESSERS[stem(origin)] || origin,
+    short: origin => SHORT[stem(origin)] || stem(origin),
+    /** Whether an answer has a draft with branches. */
+    branches: answer => [...(answer?.rounds.values() || [])].some(round => round.words.filter(word => word.origin !== 'verifier').length > Math.max(0, ...round.words.filter(word => word.origin !== 'verifier').map(word => word.depth))),
     /** Keep the shown caption while somebody looks at its words. */
     hold(on) { held = on; if (!on) promote(); },
     held: () => held && next !== null && said(next),

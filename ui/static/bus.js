@@ -2,7 +2,7 @@
 // A text message is a JSON array of {k: type, ...}; a binary one is [u8 kind][u32le ms][image file].
 window.pf = (() => {
   'use strict';
-  const VERSION = 1, UNKNOWN = 4401, REPLACED = 4409;
+  const VERSION = 2, UNKNOWN = 4401, REPLACED = 4409;
   const listeners = {};
   let socket = null, token = null, retry = 0, timer = 0, owed = [];
 
@@ -53,7 +53,7 @@ window.pf = (() => {
 
   const root = () => document.querySelector('.gradio-container') || document.body;
   return {
-    on, emit, send, open,
+    on, emit, send, open, token: () => token,
     /** 75.26 -> "1:15.3" */
     clock(seconds) {
       const tenths = Math.max(0, Math.round(seconds * 10)), minutes = Math.floor(tenths / 600);

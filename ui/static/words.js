@@ -10,7 +10,7 @@ pf.words = element => {
                    bonus: 'bonus: the RGB model’s next word, free with the check', plain: 'plain: nobody guessed, the RGB model wrote it'};
   const seconds = value => value == null ? null : `${value.toFixed(2)} s`;
   const share = value => value == null ? '–' : value.toFixed(2);
-  let how = 'sentence', sticks = true, chosen = null, readable = true;
+  let how = 'sentence', sticks = true, chosen = null, readable = true, mixed = false;
   const rounds = new Map();   // round number -> its element
 
   function make(tag, name, text) {
@@ -33,6 +33,9 @@ pf.words = element => {
     return node;
   }
 
+  const drafted = round => round.words.filter(word => word.origin !== 'verifier');
+  const own = round => round.words.filter(word => word.origin === 'verifier');
+
   // Sentence: the main branch of each round, then what the verifier said itself
 
   function asSentence(round) {
@@ -41,29 +44,34 @@ pf.words = element => {
     return row;
   }
 
-  // Round by round: a chain is a line, a tree grows to the right
+  // Round by round: the line of a draft that mattered; tree: all its branches, growing to the right
 
   function asRound(round) {
-    const row = make('div', 'row'), drafted = round.words.filter(word => word.depth > 0 && word.origin !== 'verifier');
-    const own = round.words.filter(word => word.origin === 'verifier');
-    const depth = Math.max(0, ...drafted.map(word => word.depth));
-    const count = round.k === 'drafted' ? `${drafted.length} guessed` : depth ? `accepted ${round.accepted} of ${depth}` : 'no guess';
-    const label = make('span', 'label');
+    const row = make('div', 'row'), guesses = drafted(round), depth = Math.max(0, ...guesses.map(word => word.depth));
+    const count = round.k === 'drafted' ? `${guesses.length} guessed` : depth ? `accepted ${round.accepted} of ${depth}` : 'no guess';
+    const label = make('span', 'label'), check = round.work?.find(piece => piece.lane === 'verify');
     label.append(make('b', '', `round ${round.round + 1}`), ` ${count}`);
-    if (drafted.length > depth) label.append(` · tree of ${drafted.length}`);
+    if (guesses.length > depth) label.append(` · tree of ${guesses.length}`);
+    if (check) label.append(` · check ${Math.round((check.end_s - check.start_s) * 1000)} ms`);
     row.append(label);
     const body = make('span', 'body');
-    if (drafted.length === depth) body.append(...drafted.map(token));
-    else body.append(branches(drafted, null));
-    body.append(...own.map(token));
+    if (how === 'tree') body.append(branches(guesses, null));
+    else body.append(...guesses.filter(word => word.main).map(by));
+    body.append(...own(round).map(token));
     row.append(body);
     return row;
+  }
+  /** A guess and who made it. */
+  function by(word) {
+    const node = token(word);
+    if (mixed) node.append(make('small', 'by', pf.answers.short(word.origin)));
+    return node;
   }
   function branches(words, parent) {
     const column = make('span', 'fork');
     for (const word of words.filter(w => w.parent === parent)) {
-      const line = make('span', 'branch');
-      line.append(token(word));
+      const line = make('span', `branch ${word.state}`);
+      line.append(by(word));
       if (words.some(w => w.parent === word.id)) line.append(branches(words, word.id));
       column.append(line);
     }
@@ -73,6 +81,7 @@ pf.words = element => {
   // Drawing
 
   function place(round) {
+    mixed ||= new Set(drafted(round).map(word => word.origin)).size > 1;
     const fresh = how === 'sentence' ? asSentence(round) : asRound(round);
     const old = rounds.get(round.round);
     if (old) old.replaceWith(fresh); else box.append(fresh);
@@ -87,14 +96,21 @@ pf.words = element => {
     box.replaceChildren();
     chosen = null;
     sticks = true;
-    box.classList.toggle('rounds', how === 'rounds');
+    mixed = false;
+    box.classList.toggle('rounds', how !== 'sentence');
+    box.classList.toggle('tree', how === 'tree');
     heading(answer);
     if (!answer) note(readable ? 'The words of the first live caption appear here by themselves. Or ask a question.' : 'No words: without RGB frames there is nothing to check guesses with.');
-    else if (!answer.rounds.size && !answer.done) note(answer.waits ? 'The models answer another visitor first; yours is next…' : 'The models are reading the last second…');
+    else if (!answer.rounds.size && !answer.done) note(waiting(answer));
     else [...answer.rounds.keys()].sort((a, b) => a - b).forEach(number => place(answer.rounds.get(number)));
     ended(answer);
-    if (answer?.done && how === 'rounds') box.scrollTop = 0;
+    if (how === 'tree' && answer?.done && !pf.answers.branches(answer)) box.prepend(make('div', 'note', 'No branches here: this drafter guesses one line of words. Choose vlm:tree, eagle, medusa or mix in the settings to see a tree.'));
+    if (answer?.done && how !== 'sentence') box.scrollTop = 0;
     details.replaceChildren(...hint());
+  }
+  function waiting(answer) {
+    if (answer.replayed) return 'The trace begins…';
+    return answer.place ? `The models make ${answer.place} other answer${answer.place > 1 ? 's' : ''} first…` : 'The models are reading…';
   }
   function ended(answer) {
     const done = answer?.done;
@@ -105,16 +121,18 @@ pf.words = element => {
   }
   function heading(answer) {
     const question = pf.answers.whose() === 'question';
-    q('.who').textContent = question ? 'Answer to your question' : 'Live caption';
+    q('.who').textContent = answer?.replayed ? `Played back from ${answer.replayed}, no model runs` : question ? 'Answer to your question' : 'Live caption';
     q('.question').textContent = answer ? `“${answer.question}”` : '';
     q('.about').textContent = answer ? `about ${pf.clock(answer.start_s)} – ${pf.clock(answer.end_s)}${pf.answers.held() ? ' · kept while you look at it' : ''}` : '';
     const law = q('.law'), done = answer?.done;
     law.hidden = !done || !!done.error;
     if (done) {
       law.textContent = done.lossless ? 'exactly the RGB model’s own words' : 'may differ from the RGB model’s own words';
-      law.title = `${done.lossless ? 'lossless' : 'lossy'} · acceptance rule: ${done.rule} · drafter: ${done.drafter}`;
+      law.title = `${done.lossless ? 'lossless' : 'lossy'} · acceptance rule: ${done.rule}`;
       law.classList.toggle('lossy', !done.lossless);
     }
+    q('.set').hidden = !answer;
+    q('.set').textContent = answer?.how || (answer ? `drafter ${answer.drafter}` : '');
     for (const button of element.querySelectorAll('.whose button')) {
       button.setAttribute('aria-pressed', button.dataset.who === pf.answers.whose());
       button.disabled = button.dataset.who === 'question' && !pf.answers.has('question');
@@ -126,6 +144,7 @@ pf.words = element => {
     box.querySelectorAll('.note').forEach(node => node.remove());
     place(pf.answers.shown().rounds.get(message.round));
   });
+  pf.on('waiting', () => { if (!pf.answers.shown().rounds.size) drawAll(); });
   pf.on('ended', drawKeepingChoice);
   pf.on('kept', () => heading(pf.answers.shown()));
   function drawKeepingChoice() {
@@ -136,17 +155,27 @@ pf.words = element => {
 
   // Details of one word
 
-  function hint() { return [make('dt', '', 'Point at a word'), make('dd', 'hint', 'to see who guessed it, how sure the models were and when.')]; }
+  function hint() {
+    const pair = make('div');
+    pair.append(make('dt', '', 'Point at a word'), make('dd', 'hint', 'to see who guessed it, how sure both models were, when it was checked, and its object in both views.'));
+    return [pair];
+  }
   function show(word) {
     const rows = [['word', word.text.trim() || '(end)'], ['verdict', VERDICT[word.state]]];
     if (word.replaces) rows.push(['instead of', word.replaces.trim()]);
     if (word.replaced_by) rows.push(['the RGB model said', word.replaced_by.trim()]);
     if (word.origin !== 'verifier') {
-      rows.push(['guessed by', word.origin], ['cos_sim', word.cos_sim == null ? '–' : word.cos_sim.toFixed(3)],
-                ['probability drafter / verifier', `${share(word.p_draft)} / ${share(word.p_verify)}`], ['depth', word.depth]);
+      rows.push(['guessed by', `${pf.answers.guesser(word.origin)} (${word.origin})`], ['cos_sim', word.cos_sim == null ? '–' : word.cos_sim.toFixed(3)],
+                ['probability drafter / verifier', `${share(word.p_draft)} / ${share(word.p_verify)}`]);
     }
-    rows.push(['round', word.round + 1], ['guessed at', seconds(word.drafted_s)], ['checked at', seconds(word.checked_s)]);
-    details.replaceChildren(...rows.filter(row => row[1] != null).flatMap(([key, value]) => [make('dt', '', key), make('dd', '', value)]));
+    rows.push(['round', word.round + 1], ['depth', word.depth || null], ['guessed at', seconds(word.drafted_s)], ['checked at', seconds(word.checked_s)]);
+    const answer = pf.answers.shown();
+    rows.push(['in the recording', answer && answer.end_s > answer.start_s ? `${pf.clock(answer.start_s)} – ${pf.clock(answer.end_s)}` : null]);
+    details.replaceChildren(...rows.filter(row => row[1] != null).map(([key, value]) => {
+      const pair = make('div');
+      pair.append(make('dt', '', key), make('dd', '', value));
+      return pair;
+    }));
   }
   function mark(node) {
     chosen?.classList.remove('chosen');
@@ -181,12 +210,16 @@ pf.words = element => {
   // Switches
 
   q('.whose').addEventListener('click', event => { const who = event.target.dataset.who; if (who) { pf.answers.hold(false); pf.answers.show(who); } });
-  q('.how').addEventListener('click', event => {
-    if (!event.target.dataset.how) return;
-    how = event.target.dataset.how;
-    for (const button of q('.how').children) button.setAttribute('aria-pressed', button === event.target);
-    drawKeepingChoice();
-  });
+  function view(name) {
+    how = name;
+    for (const button of q('.how').children) button.setAttribute('aria-pressed', button.dataset.how === name);
+    for (const node of element.querySelectorAll('.of-words, .heading')) node.hidden = name === 'race';
+    q('.race').hidden = name !== 'race';
+    if (name !== 'race') drawKeepingChoice();
+  }
+  q('.how').addEventListener('click', event => { if (event.target.dataset.how) view(event.target.dataset.how); });
+  pf.on('view', view);
+  pf.on('start', message => { if (message.who === 'question' && how === 'race') view('sentence'); });
   q('.wrong').addEventListener('change', event => box.classList.toggle('right-only', !event.target.checked));
   box.addEventListener('scroll', () => { sticks = box.scrollTop + box.clientHeight > box.scrollHeight - 30; });
   drawAll();

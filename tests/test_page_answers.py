@@ -1,0 +1,232 @@
+"""How an answer is made, measured, taken away and brought back, in a real Chromium with toy models."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from test_page_browser import Running, Visit, browser, visit
+from toy_services import MARKUP, SLOW, TREE, ToyModels, said, toy_services
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+pytestmark = pytest.mark.browser
+
+__all__ = ["browser"]
+
+
+@pytest.fixture(scope="module")
+def models() -> ToyModels:
+    return ToyModels(pace=0.1)
+
+
+@pytest.fixture(scope="module")
+def running(browser: playwright.Browser, models: ToyModels) -> Iterator[Running]:
+    server = Running(toy_services(models=models))
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="module")
+def opened(browser: playwright.Browser, running: Running) -> Iterator[Visit]:
+    seen = visit(browser, running)
+    seen.page.get_by_label("live captions").uncheck()
+    yield seen
+    assert seen.faults == []
+
+
+def ask(opened: Visit, question: str) -> None:
+    """Ask and wait for the whole answer, with the words in the panel."""
+    before = opened.page.evaluate("pf.answers.shown()?.id")
+    opened.ask(question)
+    opened.page.wait_for_function("before => pf.answers.whose() === 'question' && pf.answers.shown().done"
+                                  " && pf.answers.shown().id !== before", arg=before)
+    expect(opened.page.locator(".words .question")).to_contain_text(question)
+    expect(opened.page.locator("#stop")).to_be_hidden()
+
+
+def view(opened: Visit, name: str) -> None:
+    opened.page.locator(".how").get_by_role("button", name=name, exact=True).click()
+
+
+def test_a_tree_shows_all_branches_and_who_guessed_each_word(opened: Visit) -> None:
+    page = opened.page
+    ask(opened, TREE)
+    view(opened, "round by round")
+    expect(page.locator(".words .fork")).to_have_count(0)
+    expect(page.locator(".words .row .by", has_text="events").first).to_be_visible()
+    view(opened, "tree")
+    siblings = page.locator(".words .row").first.locator(".fork > .branch > .tk", has_text=re.compile("blue|red"))
+    expect(siblings).to_have_count(2)
+    expect(siblings.nth(1).locator(".by")).to_have_text("memory")
+    siblings.nth(1).hover()
+    details = page.locator(".words .details")
+    expect(details).to_contain_text("memory (recall)")
+    expect(details).to_contain_text("0.30 / ")
+    expect(details).to_contain_text("0:00.")
+    view(opened, "sentence")
+    assert opened.kept() == said(TREE)
+
+
+def test_details_follow_the_keyboard_and_the_finger(opened: Visit) -> None:
+    page = opened.page
+    ask(opened, "What is happening?")
+    details = page.locator(".words .details")
+    page.locator(".words .box .tk").first.focus()
+    expect(details).to_contain_text("A")
+    page.keyboard.press("ArrowRight")
+    expect(details).to_contain_text("blue")
+    expect(details).to_contain_text("the RGB model said")
+    page.locator(".words .box .tk.recovered").first.click()
+    expect(details).to_contain_text("instead of")
+    expect(details).to_contain_text("checked at")
+
+
+def test_lanes_and_counts_of_the_answer(opened: Visit) -> None:
+    ask(opened, TREE)
+    expect(opened.page.locator(".chart")).to_have_attribute("data-lanes", "draft draft_prefill events prefill verify")
+    assert opened.page.evaluate("pf.answers.shown().rates_hz.length") == 20
+    opened.page.wait_for_function("+document.querySelector('.chart').dataset.counted > 5")
+    expect(opened.page.locator(".counted")).to_contain_text(re.compile(r"\d+ guesses counted in this visit"))
+    expect(opened.page.locator("[data-key='delay_s']")).to_have_text(re.compile(r"\d\.\d\d"))
+
+
+def test_the_speed_up_is_measured_and_both_ways_are_shown(opened: Visit, models: ToyModels) -> None:
+    page = opened.page
+    ask(opened, TREE)
+    expect(page.locator("[data-key='speedup']")).to_have_text("–")
+    asked = len(models.asked)
+    page.locator(".tile .compare").click()
+    expect(page.locator(".race .result")).to_contain_text("Measured:")
+    assert [settings.drafter for _, _, settings in models.asked[asked:]] == ["none", "vlm", "vlm", "none"]
+    expect(page.locator(".race .result")).to_contain_text("word for word")
+    expect(page.locator(".race .bar")).to_have_count(4)
+    expect(page.locator("[data-key='speedup']")).to_have_text(re.compile(r"\d+\.\d\d"))
+    for side in ("plain", "drafted"):
+        expect(page.locator(f".race [data-side='{side}'] .said")).to_have_text(said(TREE))
+        expect(page.locator(f".race [data-side='{side}']")).to_have_attribute("data-clock", re.compile("complete"))
+    view(opened, "sentence")
+    assert opened.kept() == said(TREE)
+
+
+def test_a_comparison_can_be_stopped(opened: Visit) -> None:
+    page = opened.page
+    opened.ask(SLOW)
+    expect(page.locator(".words .box .tk.recovered").first).to_be_visible()
+    page.locator("#stop").click()
+    expect(page.locator("#stop")).to_be_hidden()
+    view(opened, "compare")
+    page.locator(".race .compare").click()
+    expect(page.locator(".race .result")).to_contain_text("run 1 of 4")
+    page.locator(".race .compare").click()
+    expect(page.locator(".race .result")).to_contain_text("Not measured")
+    view(opened, "sentence")
+
+
+def test_a_trace_is_saved_and_played_back_without_models(opened: Visit, models: ToyModels, tmp_path: Path) -> None:
+    page = opened.page
+    ask(opened, MARKUP)
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="trace", exact=True).click()
+    path = tmp_path / "my answer.jsonl"
+    saving.value.save_as(path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [rows[0]["type"], rows[-1]["type"]] == ["trace", "caption"]
+    assert rows[0]["question"] == MARKUP
+    asked = len(models.asked)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Open a trace…").click()
+    chooser.value.set_files(path)
+    expect(page.locator(".words .who")).to_contain_text("Played back from")
+    expect(page.locator(".words .who")).to_contain_text("answer.jsonl")
+    page.wait_for_function("pf.answers.shown().done")
+    expect(page.locator("#stop")).to_be_hidden()
+    assert opened.kept() == said(MARKUP)
+    assert opened.chat().strip() == said(MARKUP).strip()
+    assert len(models.asked) == asked
+    assert page.evaluate("window.hurt") is None
+
+
+def test_what_is_no_trace_is_refused(opened: Visit, tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_text('{"type":"cycle","drafted":"<img src=x onerror=window.hurt=1>"}')
+    with opened.page.expect_file_chooser() as chooser:
+        opened.page.get_by_role("button", name="Open a trace…").click()
+    chooser.value.set_files(path)
+    expect(opened.page.get_by_text("line 1 of notes.jsonl cannot be read")).to_be_visible()
+    assert opened.page.evaluate("window.hurt") is None
+
+
+def test_files_of_the_answer(opened: Visit) -> None:
+    page = opened.page
+    ask(opened, TREE)
+    for button, name in (("clip (GIF)", "answer.gif"), ("clip (MP4)", "answer.mp4")):
+        with page.expect_download() as saving:
+            page.get_by_role("button", name=button).click()
+        assert saving.value.suggested_filename == name
+    page.get_by_role("button", name="captions (SRT)").click()
+    expect(page.locator(".takeaway .told")).to_contain_text("there are no captions yet")
+
+
+def test_ask_again_repeats_the_question(opened: Visit, models: ToyModels) -> None:
+    ask(opened, "How many objects are there?")
+    asked = len(models.asked)
+    opened.page.locator("#again").click()
+    opened.until(lambda _: len(models.asked) == asked + 1)
+    assert models.asked[-1][0] == "How many objects are there?"
+    expect(opened.page.locator("#stop")).to_be_hidden()
+
+
+def test_settings_show_at_the_next_question(opened: Visit, models: ToyModels) -> None:
+    page = opened.page
+    page.locator("#settings").get_by_role("button", name="Settings").click()
+    page.locator("#drafter input").click()
+    page.get_by_role("option", name=re.compile("^recall")).click()
+    opened.until(lambda session: session.narrator.settings.drafter == "recall")
+    ask(opened, TREE)
+    expect(page.locator(".words .set")).to_contain_text("drafter recall · lossless")
+    assert models.asked[-1][2].drafter == "recall"
+    page.locator("#drafter input").click()
+    page.get_by_role("option", name=re.compile("^vlm")).first.click()
+    opened.until(lambda session: session.narrator.settings.drafter == "vlm")
+
+
+def test_a_link_restores_source_time_question_and_settings(browser: playwright.Browser, running: Running,
+                                                           models: ToyModels, opened: Visit) -> None:
+    opened.page.get_by_role("button", name="link", exact=True).click()
+    opened.page.wait_for_function("location.search.includes('q=')")
+    assert "source=square" in opened.page.url
+    query = urlencode({"source": "reconstructed", "t": 7.5, "q": TREE, "drafter": "recall", "temperature": 0.4,
+                       "seed": 3, "window": 1.5, "rule": "rm -rf", "budget": 4})
+    linked = visit(browser, running, path=f"/?{query}")
+    linked.page.wait_for_function("pf.answers.whose() === 'question' && pf.answers.shown().done")
+    assert linked.page.evaluate("[pf.answers.shown().start_s, pf.answers.shown().end_s]") == [6, 7.5]
+    assert linked.kept() == said(TREE)
+    settings = models.asked[-1][2]
+    assert (settings.drafter, settings.temperature, settings.seed, settings.budget, settings.rule) == (
+        "recall", 0.4, 3, 4, "")
+    expect(linked.page.locator(".view[data-kind='2'] .origin")).to_have_text("reconstructed from events")
+    linked.page.locator("#settings").get_by_role("button", name="Settings").click()
+    expect(linked.page.locator("#drafter input")).to_have_value(re.compile("recall"))
+    expect(linked.page.locator("#temperature input[type=number]")).to_have_value("0.4")
+    linked.page.close()
+    assert linked.faults == []
+
+
+def test_the_place_in_the_line_is_shown(browser: playwright.Browser, running: Running, opened: Visit) -> None:
+    other = visit(browser, running)
+    other.page.get_by_label("live captions").uncheck()
+    opened.ask(SLOW)
+    expect(opened.page.locator(".words .box .tk.recovered").first).to_be_visible()
+    other.ask(TREE)
+    expect(other.page.locator(".words .box")).to_contain_text("The models make 1 other answer first")
+    expect(other.page.locator("#chat")).to_contain_text("the models make 1 other answer first")
+    opened.page.locator("#stop").click()
+    expect(other.page.locator("#chat")).to_contain_text(said(TREE).strip())
+    assert other.kept() == said(TREE)
+    other.page.close()
+    assert other.faults == []
