@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def build_app(services: Services) -> FastAPI:
     from fastapi import FastAPI
     from fastapi.responses import Response
 
+    from ui.api import Api
     from ui.handlers import Handlers
     from ui.live import live_endpoint
     from ui.page import build_page
@@ -51,10 +53,11 @@ def build_app(services: Services) -> FastAPI:
     app.add_api_route(address, lambda: Response(text, media_type="text/javascript", headers=FOREVER))
     app.add_api_websocket_route("/live", live_endpoint(sessions))
     app.include_router(takeaway(sessions))
-    page = build_page(Handlers(services, sessions), services)
+    page = build_page(Handlers(services, sessions), services, Api(services, sessions.turns))
     page.queue(default_concurrency_limit=16)
     return gr.mount_gradio_app(app, page, path="/", theme=build_theme(), css_paths=[STATIC / name for name in STYLES],
-                               footer_links=[], show_error=False, max_file_size=MAX_UPLOAD)
+                               footer_links=[], show_error=False, max_file_size=MAX_UPLOAD,
+                               mcp_server=find_spec("mcp") is not None)
 
 
 def make_server(app: FastAPI, host: str = "127.0.0.1", port: int = 7860) -> Server:

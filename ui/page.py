@@ -1,6 +1,6 @@
 """The page: puts the parts together and connects them with the handlers. Compose only.
 
-    page = build_page(Handlers(services, sessions), services)       # gr.Blocks
+    page = build_page(Handlers(services, sessions), services, Api(services, sessions.turns))    # gr.Blocks
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ui import parts
+from ui.api import Api
 from ui.handlers import Handlers
 from ui.services import AskSettings, Services
 
@@ -17,8 +18,8 @@ PRIVATE = "private"
 """Events of the page are no public API."""
 
 
-def build_page(handlers: Handlers, services: Services) -> gr.Blocks:
-    """The whole page."""
+def build_page(handlers: Handlers, services: Services, api: Api) -> gr.Blocks:
+    """The whole page, and the endpoints for programs."""
     names = {uri: name for name, uri in services.recordings.items()}
     first = AskSettings().drafter if AskSettings().drafter in services.drafters else services.drafters[0]
     with gr.Blocks(title="Parafovea", fill_width=True, delete_cache=(600, 3600), analytics_enabled=False) as page:
@@ -37,6 +38,7 @@ def build_page(handlers: Handlers, services: Services) -> gr.Blocks:
         begun = page.load(handlers.start, None, stage, show_progress="hidden", api_visibility=PRIVATE)
         _open_link(handlers, begun, talk, settings)
         page.unload(handlers.end)
+        api.publish()
         _connect_source(handlers, source)
         _connect_talk(handlers, talk, trace)
         _connect_settings(handlers, settings)

@@ -19,7 +19,7 @@ LONGEST_S = 5.0
 
 def _cues(marks: Sequence[Marked]) -> list[tuple[float, float, str]]:
     ordered = sorted(marks, key=lambda mark: mark.start_s)
-    following = [mark.start_s for mark in ordered[1:]] + [float("inf")]
+    following = [*(mark.start_s for mark in ordered[1:]), float("inf")][:len(ordered)]
     return [(mark.start_s, max(mark.end_s, min(next_s, mark.start_s + LONGEST_S)), " ".join(mark.text.split()))
             for mark, next_s in zip(ordered, following, strict=True)]
 
