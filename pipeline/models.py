@@ -19,9 +19,11 @@ from pipeline import vlms
 from pipeline.adapters import BottleneckAdapter, load_adapter
 from pipeline.hub import located
 from pipeline.placement import Placement, place
+from pipeline.prompted import PromptedVLM
 from pipeline.shards import read_json
 from pipeline.text import Tokenizer
 from pipeline.timing import verify_seconds
+from pipeline.translation import adopt, relation
 from pipeline.types import VLM
 from streams.types import InputError
 
@@ -41,6 +43,8 @@ class Models:
     """Folder of the draft heads that were trained for this verifier."""
     verify_s: Mapping[int, float] = field(default_factory=dict)
     """Seconds of a check by its rows, measured when the models were loaded; empty = not measured."""
+    through_text: bool = False
+    """Whether the two have different vocabularies, so that guesses of the event VLM are written out and read again."""
 
     @property
     def default_drafter(self) -> str:
@@ -58,7 +62,8 @@ class Models:
             checker += ", without seeing anything"
         if self.event is None:
             return f"no event VLM, {checker}"
-        return f"{self.event.name} ({_size(self.event.parameters)}) guesses, {checker}"
+        way = " through text" if self.through_text else ""
+        return f"{self.event.name} ({_size(self.event.parameters)}) guesses{way}, {checker}"
 
 
 def _size(parameters: int) -> str:
@@ -81,7 +86,7 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
 
     drafter_model: the other side of the bundled pair, or of one trained like it, when None; NONE = no event VLM.
     model: NONE = the event VLM answers by itself. drafter_device: that of the verifier when None.
-    Raises InputError for a name or folder that does not exist and for two different vocabularies.
+    Raises InputError for a name or folder that does not exist.
     """
     drafter_model = drafter_model or (model if model.partition(":")[0] == DEFAULT_MODEL else NONE)
     where, beside = place(device, precision), place(drafter_device or device, precision)
@@ -92,12 +97,12 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
         return Models(alone, None, None, alone.tokenizer, WEIGHTS, _measured(alone))
     rgb = _load(model, "rgb", where)
     event = None if drafter_model == NONE else _load(drafter_model, "event", beside)
-    if event is not None and rgb.tokenizer.vocabulary != event.tokenizer.vocabulary:
-        raise InputError(f"{model} and {drafter_model} have different vocabularies, so one cannot guess for the other; "
-                         "use two models that were trained together")
+    how = "same" if event is None else relation(event.tokenizer, rgb.tokenizer)
+    if how == "words" and isinstance(event, PromptedVLM):
+        adopt(event, rgb.tokenizer)
     # an adapter belongs to the two models it was trained between: equal sizes prove nothing
     adapter = _adapter_beside(drafter_model, beside.device) if model == drafter_model else None
-    return Models(rgb, event, adapter, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb))
+    return Models(rgb, event, adapter, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb), how == "text")
 
 
 def _measured(verifier: VLM) -> dict[int, float]:

@@ -49,6 +49,10 @@ def event_side(models: Models, adapter: Adapter) -> VLM:
     if event is None:
         raise InputError(f"drafter 'adapter:{adapter.name}' needs an event VLM, and none is loaded; use --drafter "
                          "adapter:B1, recall or none")
+    if models.through_text:
+        raise InputError(f"drafter 'adapter:{adapter.name}' needs an event VLM with the verifier's vocabulary, and "
+                         f"{event.name} has another one than {models.rgb.name}; use --drafter vlm, which goes through "
+                         "text")
     if not isinstance(adapter, LoraAdapter):
         return event
     if event.decoder is None:

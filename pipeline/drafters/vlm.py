@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 
 from pipeline.models import Models
+from pipeline.translation import TextDrafter
 from pipeline.trees import grow
 from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
@@ -22,12 +23,18 @@ WIDTH, DEPTH = 2, 8
 """Children and expanded nodes per level of the tree, and its levels: a deep one, because chains are long here."""
 
 
-def create(models: Models, variant: str | None) -> VlmDrafter:
-    """Make it. Raises InputError when no event VLM is loaded and for a variant that does not exist."""
+def create(models: Models, variant: str | None) -> VlmDrafter | TextDrafter:
+    """Make it. Raises InputError when no event VLM is loaded, for a variant that does not exist, and for trees where
+    the two have different vocabularies."""
     if variant not in (None, *VARIANTS):
         raise InputError(f"drafter 'vlm' has no variant {variant!r}; use vlm or vlm:tree")
     if models.event is None:
         raise InputError("drafter 'vlm' needs an event VLM, and none is loaded; use --drafter recall or none")
+    if models.through_text:
+        if variant:
+            raise InputError(f"drafter 'vlm:{variant}' needs the verifier's vocabulary, and {models.event.name} has "
+                             f"another one than {models.rgb.name}; use --drafter vlm, which goes through text")
+        return TextDrafter("vlm", models.event, models.tokenizer)
     return VlmDrafter(f"vlm:{variant}" if variant else "vlm", models, branching=variant == "tree")
 
 
