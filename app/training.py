@@ -71,13 +71,23 @@ class DrafterOptions:
 
 
 def train_drafters(what: str, options: DrafterOptions) -> None:
-    """Train one drafter, or with "all" every one that leaves the verifier as it is, one after another."""
+    """Train one drafter, or with "all" every one that leaves the verifier as it is, one after another; says which of
+    these cannot learn from what is there, and raises InputError where none can."""
     from pipeline.adapters import LEVELS
     from pipeline.training import heads
 
-    every = (*heads.TRAINABLE, *(f"adapter:{level}" for level in LEVELS))
-    for name in every if what == "all" else (what,):
-        train_drafter(name, options)
+    if what != "all":
+        train_drafter(what, options)
+        return
+    reasons, names = list[str](), [*heads.TRAINABLE, *(f"adapter:{level}" for level in LEVELS)]
+    for name in names:
+        try:
+            train_drafter(name, options)
+        except InputError as error:
+            reasons.append(str(error))
+            terminal.people.print(f"parafovea: {name} is skipped: {error}", style="yellow")
+    if len(reasons) == len(names):
+        raise InputError(f"no drafter could be trained: {reasons[0]}")
 
 
 def train_drafter(name: str, options: DrafterOptions) -> None:

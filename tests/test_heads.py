@@ -118,6 +118,15 @@ def test_only_drafters_with_weights_can_be_trained(tmp_path: Path) -> None:
         train_drafter("recall", Words(random_decoder(1), CPU), spoken(2), Run(1, tmp_path))
 
 
+def test_what_a_head_lacks_is_said(tmp_path: Path) -> None:
+    words, run = Words(random_decoder(1), CPU), Run(1, tmp_path / "one")
+    flat = [replace(trace, states=trace.states[:, -1:]) for trace in spoken(3)]
+    with pytest.raises(InputError, match="too few layers; train eagle"):
+        list(train_drafter("eagle3", words, flat, run))
+    with pytest.raises(InputError, match="too few answers to learn from"):
+        list(train_drafter("medusa", words, flat[:1], run))
+
+
 def test_guesses_are_trained_where_they_are_made() -> None:
     tokens, _, drafted = padded([Trace([1, 2, 3, 4, 5], 2, torch.zeros(5, 4, 8), torch.zeros(3, 8)),
                                  Trace([1, 2, 3], 2, torch.zeros(3, 4, 8), torch.zeros(1, 8))], CPU)

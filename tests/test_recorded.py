@@ -16,6 +16,7 @@ from app import extracting, training
 from app.cli import main
 from app.compose import bundled_recording
 from pipeline import drafters
+from pipeline.adapters import LEVELS
 from pipeline.captioner import Captioner
 from pipeline.decoding import Limits
 from pipeline.measure import answered
@@ -24,6 +25,7 @@ from pipeline.placement import Placement
 from pipeline.training import recorded, traces
 from pipeline.training.adapters import event_states, train_adapter
 from pipeline.training.fitting import Run, Words
+from pipeline.training.heads import TRAINABLE
 from pipeline.training.recorded import Asked, Data, split
 from pipeline.training.traces import Trace, load_part, window_traces
 from pipeline.vlms import eventgpt, llava
@@ -199,6 +201,10 @@ def test_from_a_recording_to_a_drafter(tmp_path: Path) -> None:
         assert f"--drafter {name.partition(':')[0]}:{folder}" in said.replace("\n", "")
         assert "last 1 of 5 windows are held out" in said.replace("\n", " ")
         assert drafters.create(f"{name.partition(':')[0]}:{folder}", toy_models()).parameters > 0
+    said = run("train", "all", "--data", data, "--out", tmp_path / "all", "--steps", 1, "--no-stages")
+    assert {path.name for path in (tmp_path / "all").iterdir() if path.is_dir()} == {
+        name.replace(":", "-") for name in (*TRAINABLE, *(f"adapter:{level}" for level in LEVELS))}
+    assert "skipped" not in said.replace("\n", " ")
     assert "is no recording" in run("extract", "synthetic://1", "--out", data)
     assert "--stride 0.0 is not allowed" in run("extract", bundled_recording(), "--out", data, "--stride", 0)
     assert "begun with other questions" in run("extract", bundled_recording(), "--out", data)

@@ -21,6 +21,7 @@ from pipeline.decoder import Decoder
 from pipeline.training.loop import Progress, Schedule, Snapshots, train
 from pipeline.training.traces import Trace
 from pipeline.training.workers import ALONE, Workers
+from streams.types import InputError
 
 BATCH, RATE = 16, 1e-3
 NOISE = 0.1
@@ -82,11 +83,13 @@ def noisy(features: Tensor) -> Tensor:
 def fit(model: nn.Module, loss: Loss, traces: Sequence[Trace], run: Run, hidden: tuple[str, ...], save: Save,
         draws: str = "heads") -> Iterator[Progress]:
     """Train on random batches of traces and save the result; hidden: see loop.train(); draws: names the sequence of
-    batches.
+    batches. Raises InputError without traces.
 
     What a killed run goes on from, the curve and the stages lie beside the folder: what it holds is copied and shipped.
     """
     pool, folder, workers = list(traces), run.folder, run.workers
+    if not pool:
+        raise InputError("there are too few answers to learn from; use more --scenes, or longer recordings")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
         batch = random.Random(f"{draws} {step}").sample(pool, min(BATCH, len(pool)))

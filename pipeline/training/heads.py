@@ -124,7 +124,10 @@ def train_eagle(verifier: Words, traces: Sequence[Trace], run: Run, own_guesses:
 
 
 def train_eagle3(verifier: Words, traces: Sequence[Trace], run: Run) -> Iterator[Progress]:
-    """Train a head over the most frequent words of the answers; leaves a checkpoint in the folder."""
+    """Train a head over the most frequent words of the answers; leaves a checkpoint in the folder. Raises InputError
+    for a verifier with too few layers."""
+    if traces and traces[0].states.shape[1] != eagle3.LEVELS + 1:
+        raise InputError("eagle3 reads low, middle and high states, and this verifier has too few layers; train eagle")
     torch.manual_seed(0)
     counts = Counter(token for trace in traces for token in trace.tokens[trace.prompt:])
     words = torch.tensor(sorted(token for token, _ in counts.most_common(DRAFT_WORDS)))
