@@ -50,7 +50,7 @@ class Commands(click.Group):
 
 
 device_option = click.option("--device", default="auto", show_default=True,
-                             help="auto (a GPU when there is one), cpu or cuda:N")
+                             help="auto (a GPU when there is one), cpu, cuda:N, or spread (over all of them)")
 """Where models run."""
 
 

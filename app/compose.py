@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda:N` as a device. Raises InputError for anything else or a GPU that is not there."""
+    """`auto`, `cpu` or `cuda:N` as a device; that of `spread` is where inputs go. Raises InputError for anything else
+    or a GPU that is not there."""
     import torch
 
-    if name == "auto":
+    if name in ("auto", "spread"):
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise InputError(f"unknown device {name!r}; use auto, cpu or cuda:N")
+        raise InputError(f"unknown device {name!r}; use auto, cpu, cuda:N or spread")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name} is not there: {torch.cuda.device_count()} GPUs found; use --device cpu")
     return device
@@ -57,7 +58,8 @@ def load(options: ModelOptions) -> Models:
     if device.type == "cpu" and options.model.partition(":")[0] == "mini":
         # measured: below 15 M weights a second thread costs more in barriers than it saves
         torch.set_num_threads(1)
-    return load_models(device, options.model, options.drafter_model, options.precision, beside)
+    return load_models(device, options.model, options.drafter_model, options.precision, beside,
+                       options.device == "spread")
 
 
 def bundled_recording() -> Path:

@@ -28,13 +28,12 @@ CLOSE = {torch.float32: 1e-3, torch.bfloat16: 0.06, torch.float16: 0.02}
 class HubSession:
     """One answer in the making. The cache holds the prompt and all committed tokens but those that wait as pending."""
 
-    def __init__(self, model: Any, read: Callable[[], Mapping[str, Tensor]], marks: frozenset[int],
+    def __init__(self, model: Any, read: Callable[[], Mapping[str, Tensor]], marks: frozenset[int], words: int,
                  trees: bool) -> None:
-        """read: gives the model's inputs, called once by prefill(). marks: tokens that stand for pictures.
-
-        trees: whether score() may be given drafts that branch.
+        """read: gives the model's inputs, called once by prefill(). marks: tokens that stand for pictures. words: size
+        of the vocabulary; the head's rows beyond it only pad. trees: whether score() may be given drafts that branch.
         """
-        self._model, self._read, self._marks, self.trees = model, read, marks, trees
+        self._model, self._read, self._marks, self._words, self.trees = model, read, marks, words, trees
         self._committed: list[int] = []
         self._prefix: Prefix | None = None
         self._scored: Draft | None = None
@@ -73,7 +72,7 @@ class HubSession:
         self._shift = None if shift is None else int(shift.flatten()[0])
         seen = max((i + 1 for i, token in enumerate(tokens[:-1]) if token in self._marks), default=0)
         self._prefix = Prefix(tokens[seen:], seen, hidden[:-1, None])
-        self._led = Scores(out.logits[0, -1:], hidden[-1:, None])
+        self._led = Scores(out.logits[0, -1:, :self._words], hidden[-1:, None])
         self._stable, self._pending = len(tokens) - 1, tokens[-1:]
         keep_rows(self._cache, self._stable, [])
 
@@ -94,7 +93,7 @@ class HubSession:
         out = forward(self._model, self._cache, self._pending + draft.tokens,
                       positions(draft.depths(), self._stable, pending),
                       None if chain else attention_mask(draft.parents, self._stable, pending), self._shift)
-        return Scores(out.logits[0, pending - 1:], out.hidden_states[-1][0, pending - 1:, None])
+        return Scores(out.logits[0, pending - 1:, :self._words], out.hidden_states[-1][0, pending - 1:, None])
 
     def commit(self, draft: Draft, verdict: Verdict) -> None:
         """Keep the accepted path of the draft just scored and append the verdict's token."""
@@ -161,15 +160,21 @@ def run(model: Any, cache: Any, **inputs: Any) -> Any:
 def forward(model: Any, cache: Any, tokens: list[int], where: Tensor, mask: Tensor | None, shift: int | None) -> Any:
     """A pass over tokens at positions [T]; mask [T, S] bool for a tree, None for a chain; shift: of positions in three
     dimensions, None = in one."""
-    weight = model.get_input_embeddings().weight
-    at = where[None].to(weight.device)
+    device, dtype = input_device(model), model.dtype
+    at = where[None].to(device)
     if shift is not None:
         at = (at + shift)[None].expand(3, -1, -1)
-    inputs: dict[str, Any] = {"input_ids": torch.tensor([tokens], device=weight.device), "position_ids": at}
+    inputs: dict[str, Any] = {"input_ids": torch.tensor([tokens], device=device), "position_ids": at}
     if mask is not None:
-        closed = torch.zeros(mask.shape, dtype=weight.dtype).masked_fill_(~mask, torch.finfo(weight.dtype).min)
-        inputs["attention_mask"] = closed[None, None].to(weight.device)
+        closed = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+        inputs["attention_mask"] = closed[None, None].to(device)
     return run(model, cache, **inputs)
+
+
+def input_device(model: Any) -> torch.device:
+    """Where a model's inputs go; accelerate brings them to weights that are fetched when they are needed."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return torch.device("cpu") if device.type == "meta" else device
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ from pipeline.placement import Placement, place
 from pipeline.prompted import PromptedVLM
 from pipeline.shards import read_json
 from pipeline.text import Tokenizer
-from pipeline.timing import verify_seconds
+from pipeline.timing import session_seconds, verify_seconds
 from pipeline.translation import adopt, relation
 from pipeline.types import VLM
 from streams.types import InputError
@@ -80,21 +80,22 @@ NONE = "none"
 
 
 def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model: str | None = None,
-                precision: str = "auto", drafter_device: torch.device | None = None) -> Models:
+                precision: str = "auto", drafter_device: torch.device | None = None, spread: bool = False) -> Models:
     """Load a verifier and an event VLM, each by NAME[:FOLDER_OR_ID], by a folder or by an id; a name is a module of
     pipeline.vlms. Options of its own may follow: eventgpt:FOLDER?conflict=last&slices=3.
 
     drafter_model: the other side of the bundled pair, or of one trained like it, when None; NONE = no event VLM.
     model: NONE = the event VLM answers by itself. drafter_device: that of the verifier when None.
+    spread: the verifier over all devices, through transformers and accelerate.
     Raises InputError for a name or folder that does not exist.
     """
     drafter_model = drafter_model or (model if model.partition(":")[0] == DEFAULT_MODEL else NONE)
-    where, beside = place(device, precision), place(drafter_device or device, precision)
+    where, beside = place(device, precision, spread), place(drafter_device or device, precision)
     if model == drafter_model == NONE:
         raise InputError("neither --model nor --drafter-model names a model; choose at least one")
     if model == NONE:
         alone = _load(drafter_model, "event", beside)
-        return Models(alone, None, None, alone.tokenizer, WEIGHTS, _measured(alone))
+        return Models(alone, None, None, alone.tokenizer, WEIGHTS, _measured(alone, beside.device))
     rgb = _load(model, "rgb", where)
     event = None if drafter_model == NONE else _load(drafter_model, "event", beside)
     how = "same" if event is None else relation(event.tokenizer, rgb.tokenizer)
@@ -102,11 +103,13 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
         adopt(event, rgb.tokenizer)
     # an adapter belongs to the two models it was trained between: equal sizes prove nothing
     adapter = _adapter_beside(drafter_model, beside.device) if model == drafter_model else None
-    return Models(rgb, event, adapter, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb), how == "text")
+    return Models(rgb, event, adapter, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb, device), how == "text")
 
 
-def _measured(verifier: VLM) -> dict[int, float]:
-    return {} if verifier.decoder is None else verify_seconds(verifier.decoder)
+def _measured(verifier: VLM, device: torch.device) -> dict[int, float]:
+    if verifier.decoder is None:
+        return session_seconds(verifier, device)
+    return verify_seconds(verifier.decoder)
 
 
 def names() -> list[str]:
@@ -125,6 +128,9 @@ def _load(spec: str, side: str, where: Placement) -> VLM:
     else:
         raise InputError(f"unknown model {spec!r}; use NAME[:FOLDER] with one of {', '.join(names())}, the folder of a "
                          "checkpoint, or its id on the Hugging Face hub")
+    if where.spread and name != DEFAULT_MODEL:
+        # the own decoder lies on one device
+        name = ANY
     module, options = importlib.import_module(f"pipeline.vlms.{name}"), dict(parse_qsl(query))
     if unknown := sorted(set(options) - set(list(signature(module.load).parameters)[3:])):
         raise InputError(f"{name} has no option {unknown[0]!r}; its file in pipeline/vlms says which it has")

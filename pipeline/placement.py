@@ -21,6 +21,9 @@ from streams.types import InputError
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BITS: Mapping[str, int] = {"8-bit": 8, "4-bit": 4}
+SPREAD = "spread"
+"""The word for all GPUs, and the processor behind them."""
+
 PRECISIONS = ("auto", *DTYPES, *BITS)
 
 STORED = {8: 1.0, 4: 0.5 + 1 / 64}
@@ -35,11 +38,13 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Placement:
-    """A device, the type that is computed in, and the bits of the decoder's matrices (None = the type's own)."""
+    """A device, the type that is computed in, the bits of the decoder's matrices (None = the type's own), and whether
+    the model is spread over all devices instead."""
 
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     bits: int | None = None
+    spread: bool = False
 
     @property
     def precision(self) -> str:
@@ -48,8 +53,8 @@ class Placement:
         return named[self.bits] if self.bits else next(word for word, kind in DTYPES.items() if kind == self.dtype)
 
 
-def place(device: torch.device, precision: str = "auto") -> Placement:
-    """A placement by words. auto: bf16 on a GPU that has it, fp16 on an older one, fp32 on a processor.
+def place(device: torch.device, precision: str = "auto", spread: bool = False) -> Placement:
+    """A placement by words. precision auto: bf16 on a GPU that has it, fp16 on an older one, fp32 on a processor.
 
     Raises InputError for an unknown precision and where bitsandbytes is missing.
     """
@@ -63,10 +68,10 @@ def place(device: torch.device, precision: str = "auto") -> Placement:
             import bitsandbytes  # noqa: F401
         except ImportError as error:
             raise InputError(f"--dtype {precision} needs bitsandbytes: pip install 'parafovea[quantised]'") from error
-        return Placement(device, half, BITS[precision])
+        return Placement(device, half, BITS[precision], spread)
     if precision == "auto":
-        return Placement(device, half if device.type == "cuda" else torch.float32)
-    return Placement(device, DTYPES[precision])
+        return Placement(device, half if device.type == "cuda" else torch.float32, spread=spread)
+    return Placement(device, DTYPES[precision], spread=spread)
 
 
 @dataclass(frozen=True)
@@ -110,12 +115,16 @@ def require(where: Placement, size: Size, name: str, free: Mapping[torch.device,
     """
     found = free if free is not None else {device: free_bytes(device) for device in devices()}
     here, needed = found.get(where.device, 0), size.bytes(where)
+    if where.spread:
+        here = sum(found.values())
     if needed <= here:
         return
     fitting = [f"--device {device} --dtype {other.precision} ({size.bytes(other) / GIB:.1f} GiB)"
                for device, room in found.items() for other in choices(device) if size.bytes(other) <= room]
-    raise InputError(f"{name} needs about {needed / GIB:.1f} GiB in {where.precision} (estimated), {where.device} has "
-                     f"{here / GIB:.1f} GiB free; "
+    fitting += [f"--device {SPREAD} --dtype {other.precision} ({size.bytes(other) / GIB:.1f} GiB)"
+                for other in choices(where.device) if len(found) > 1 and size.bytes(other) <= sum(found.values())][:1]
+    raise InputError(f"{name} needs about {needed / GIB:.1f} GiB in {where.precision} (estimated), "
+                     f"{'all devices have' if where.spread else f'{where.device} has'} {here / GIB:.1f} GiB free; "
                      + (f"would fit: {', '.join(fitting)}" if fitting else "nothing here is large enough: choose a "
                         "smaller model"))
 

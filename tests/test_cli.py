@@ -174,7 +174,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "video": (["info", str(folder / "noframes.mp4")], "noframes.mp4"),
         "scheme": (["ask", "ftp://x", QUESTION], "names no known source"),
         "drafter": (["ask", STORY, QUESTION, "--drafter", "oracle"], f"choose one of {', '.join(drafters.names())}"),
-        "device": (["ask", STORY, QUESTION, "--device", "tpu"], "use auto, cpu or cuda:N"),
+        "device": (["ask", STORY, QUESTION, "--device", "tpu"], "use auto, cpu, cuda:N or spread"),
         "gpu": (["ask", STORY, QUESTION, "--device", "cuda:99"], "use --device cpu"),
         "model": (["ask", STORY, QUESTION, "--model", "gpt"], "with one of auto"),
         "weights": (["ask", STORY, QUESTION, "--model", f"mini:{folder}"], "no checkpoint in"),

@@ -83,7 +83,7 @@ def tiny_clip(hidden: int = 32, heads: int = 4) -> CLIPVisionConfig:
 
 
 def tiny_llama(words: int, layers: int = 6) -> LlamaConfig:
-    return LlamaConfig(vocab_size=words, hidden_size=64, intermediate_size=96, num_hidden_layers=layers,
+    return LlamaConfig(vocab_size=words, hidden_size=64, intermediate_size=128, num_hidden_layers=layers,
                        num_attention_heads=4, num_key_value_heads=4, rms_norm_eps=1e-5, max_position_embeddings=1024,
                        bos_token_id=1, eos_token_id=2, pad_token_id=0, initializer_range=0.15)
 

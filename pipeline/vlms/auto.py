@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.decoder import FINAL, Decoder
-from pipeline.hub_session import HubSession, trees_work
+from pipeline.hub_session import HubSession, input_device, trees_work
 from pipeline.inputs import pick_frames
 from pipeline.placement import Placement, Size, require
 from pipeline.prompted import harmless
@@ -60,7 +60,8 @@ class AutoVLM:
     def open(self, window: Window, prompt: str) -> HubSession:
         """Begin an answer; the frames are read by Session.prefill()."""
         question = harmless(prompt.strip(), self.tokenizer.specials)
-        return HubSession(self._model, lambda: self.inputs(window, question), self._marks, self.trees)
+        return HubSession(self._model, lambda: self.inputs(window, question), self._marks, self.tokenizer.size,
+                          self.trees)
 
     def inputs(self, window: Window, question: str) -> Mapping[str, Tensor]:
         """What the model is given: tokens and pixels. Raises InputError where the processor refuses."""
@@ -73,7 +74,7 @@ class AutoVLM:
         except Exception as error:  # every family's processor has errors of its own
             raise InputError(f"the processor of {self.name} refuses {len(images)} pictures and a question "
                              f"({_reason(error)}); try another number of frames: ?frames=1") from error
-        moved: Mapping[str, Tensor] = made.to(self._model.device)
+        moved: Mapping[str, Tensor] = made.to(input_device(self._model))
         return {name: value.to(self._model.dtype) if value.is_floating_point() else value
                 for name, value in moved.items()}
 
@@ -104,7 +105,8 @@ def load(side: str, folder: Path | None, where: Placement, frames: str = "") -> 
             load_in_4bit=where.bits == 4, load_in_8bit=where.bits == 8, bnb_4bit_compute_dtype=where.dtype,
             bnb_4bit_quant_type="nf4")}
     model = AutoModelForImageTextToText.from_pretrained(str(folder), dtype=where.dtype, local_files_only=True,
-                                                        device_map={"": where.device}, **quantised)
+                                                        device_map="auto" if where.spread else {"": where.device},
+                                                        **quantised)
     model.eval().requires_grad_(False)
     ends = endings(folder)
     count = int(frames) if frames else 1 if config.model_type in SINGLE else FRAMES
