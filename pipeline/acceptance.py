@@ -149,7 +149,9 @@ def cosines(draft: Draft, scores: Scores) -> list[float | None]:
     if draft.hidden is None:
         return [None] * len(draft)
     rows = torch.tensor(draft.parents, device=scores.hidden.device) + 1
-    values: list[float] = F.cosine_similarity(draft.hidden.float(), scores.hidden[rows, -1].float(), dim=-1).tolist()
+    # an event VLM may be on another device
+    theirs = draft.hidden.to(scores.hidden.device).float()
+    values: list[float] = F.cosine_similarity(theirs, scores.hidden[rows, -1].float(), dim=-1).tolist()
     # a drafter that merges others marks the nodes of those without states by NaN
     return [None if value != value else value for value in values]
 

@@ -11,6 +11,7 @@ Nothing is ever ignored in silence: a missing, unexpected or misshapen tensor is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ def fill_decoder(decoder: Decoder, state: Mapping[str, Tensor], where: Placement
         raise InputError(f"{name} knows {len(head)} words and its tokenizer {words}; they do not belong together")
     decoder.embed.weight = nn.Parameter(embedded, requires_grad=False)
     decoder.head.weight = nn.Parameter(head[:words], requires_grad=False)
+    decoder.config = config = replace(config, vocab_size=len(head[:words]))
     decoder.norm.weight = nn.Parameter(_placed(state["model.norm.weight"], where), requires_grad=False)
     decoder.cos, decoder.sin = (table.to(where.device, where.dtype) for table in rotary(config))
     decoder.eval().requires_grad_(False)

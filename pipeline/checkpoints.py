@@ -11,22 +11,27 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.decoder import Decoder
 from streams.types import InputError
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+M = TypeVar("M", bound=torch.nn.Module)
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "medusa_lm_head.safetensors", "medusa_lm_head.pt")
+"""Names that authors give to the weights of a draft head."""
 
 
 def read_checkpoint(folder: Path, remedy: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """config.json and the weights of a folder, in float32. Raises InputError when they are not there or unreadable."""
     file = next((folder / name for name in WEIGHT_FILES if (folder / name).exists()), None)
     if file is None or not (folder / "config.json").exists():
-        raise InputError(f"no checkpoint in {folder}: expected config.json and {' or '.join(WEIGHT_FILES)}; {remedy}")
+        raise InputError(f"no checkpoint in {folder}: expected config.json and {' or '.join(WEIGHT_FILES[:2])}; "
+                         f"{remedy}")
     try:
         config = json.loads((folder / "config.json").read_text())
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
@@ -67,6 +72,12 @@ def fingerprint(decoder: torch.nn.Module) -> str:
         some = weight.detach().flatten()[::max(1, weight.numel() // SAMPLED)]
         digest.update(name.encode() + some.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def beside(module: M, verifier: Decoder) -> M:
+    """A module ready for inference where the verifier is and in its type."""
+    weight = verifier.embed.weight
+    return module.eval().requires_grad_(False).to(weight.device, weight.dtype)
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:

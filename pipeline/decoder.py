@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.packed import PackedLinear
+from streams.types import InputError
 
 FINAL = -1
 """Tap of the state after the final norm: what the head reads."""
@@ -45,12 +46,12 @@ class DecoderConfig:
     def from_llama(cls, config: Mapping[str, Any]) -> DecoderConfig:
         """Read the fields of a LlamaConfig's config.json (transformers 4 or 5).
 
-        Raises ValueError for rotary scaling or biases, which this decoder does not have.
+        Raises InputError for rotary scaling or biases, which this decoder does not have.
         """
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default" or config.get("attention_bias") or config.get("mlp_bias"):
-            raise ValueError(f"unsupported Llama variant: rope type {kind!r}, attention_bias "
+            raise InputError(f"unsupported Llama variant: rope type {kind!r}, attention_bias "
                              f"{config.get('attention_bias')}, mlp_bias {config.get('mlp_bias')}")
         heads = config["num_attention_heads"]
         return cls(config["vocab_size"], config["hidden_size"], config["intermediate_size"],

@@ -69,7 +69,12 @@ def toy_models(same: bool = False) -> Models:
 @lru_cache(1)
 def toy_heads() -> Path:
     """A folder with random draft heads and adapters for the toy pair."""
-    folder, config = Path(mkdtemp()), replace(random_decoder(1).config, layers=1)
+    return write_heads(Path(mkdtemp()), random_decoder(1).config, random_decoder(2, 16).config)
+
+
+def write_heads(folder: Path, verifier: DecoderConfig, event: DecoderConfig) -> Path:
+    """Random draft heads and adapters for a pair, under the names where they are looked for."""
+    config = replace(verifier, layers=1)
     torch.manual_seed(4)
     for name in ("eagle", "eagle-hass"):
         eagle.save_head(eagle.EagleHead(config), folder / name)
@@ -78,7 +83,6 @@ def toy_heads() -> Path:
     heads = medusa.MedusaHeads(config.hidden_size, config.vocab_size, 3)
     medusa.save_heads(heads, [(0,), (1,), (0, 0), (0, 0, 0), (1, 0), (0, 1)], folder / "medusa")
     specvlm.save_head(specvlm.SpecVlmHead(config), folder / "specvlm")
-    event = random_decoder(2, 16).config
     for level in LEVELS:
         adapter = new_adapter(level, event, config)
         for parameter in adapter.parameters():

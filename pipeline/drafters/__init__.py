@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.decoder import Decoder
+from pipeline.hub import IDENTIFIER, located
 from pipeline.models import Models
 from pipeline.types import Drafter
 from streams.types import InputError
@@ -55,11 +56,13 @@ def verifier_of(models: Models, name: str) -> Decoder:
 
 
 def folder_of(models: Models, name: str, variant: str | None, variants: Sequence[str]) -> Path:
-    """Where a trained drafter is: beside the pair, or in the folder given instead of a variant. Raises InputError for
-    neither a variant nor a folder."""
+    """Where a trained drafter is: beside the pair, or in the folder, or under the id, given instead of a variant.
+
+    Raises InputError for neither a variant nor a folder.
+    """
     if variant is None or variant in variants:
         return models.heads / name
-    if not Path(variant).is_dir():
+    if not Path(variant).is_dir() and not IDENTIFIER.fullmatch(variant):
         raise InputError(f"drafter {name!r} has no variant {variant!r}; use {', '.join(variants)} or the folder of a "
                          "checkpoint")
-    return Path(variant)
+    return located(variant)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.adapters import LEVELS, Adapter, LoraAdapter, load_adapter
 from pipeline.adapters.adapter import Past
+from pipeline.checkpoints import beside
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.models import Models
 from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Session, Verdict
@@ -33,6 +34,7 @@ def create(models: Models, variant: str | None) -> AdapterDrafter:
         folder = folder.with_name(f"adapter-{level}")
     adapter = load_adapter(folder, verifier.embed.weight.device,
                            f"train it with: parafovea train adapter:{level if level in LEVELS else 'LEVEL'}")
+    adapter = beside(adapter, verifier)
     event = event_side(models, adapter) if "event" in adapter.reads else None
     wanted = {"inputs": models.rgb.hidden_size if event is None else event.hidden_size,
               "outputs": models.rgb.hidden_size}
@@ -118,7 +120,7 @@ class AdapterDrafter:
         inputs = {"words": self._verifier.embed(torch.tensor(words, device=device)), "before": before}
         if self._session is not None:
             self._told = Draft.chain(words[1:], self.name)
-            inputs["event"] = self._session.score(self._told).hidden[:, -1].to(device)
+            inputs["event"] = self._session.score(self._told).hidden[:, -1].to(inputs["words"])
         states, past = self._adapter.follow(*(inputs[name][None] for name in self._adapter.reads), past=past)
         return states[0], past
 

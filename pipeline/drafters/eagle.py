@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.checkpoints import check_names, load_module, read_checkpoint, write_checkpoint
+from pipeline.checkpoints import beside, check_names, load_module, read_checkpoint, write_checkpoint
 from pipeline.decoder import FUSED, Decoder, DecoderConfig, fused, unfused
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.heads import SHAPES, DraftHead, HeadDrafter
@@ -71,7 +71,8 @@ def load_head(folder: Path, verifier: Decoder) -> EagleHead:
     check_names(state, {"fc.weight", *(f"layers.0.{name}" for name in INSIDE)}, {"fc.bias", "embed_tokens.weight"},
                 folder)
     embedded = state.pop("embed_tokens.weight", None)
-    if embedded is not None and embedded.shape != verifier.embed.weight.shape:
+    # not needed: words are embedded by the verifier, which may know special tokens that the head has never seen
+    if embedded is not None and len(embedded) > len(verifier.embed.weight):
         raise InputError(f"the checkpoint in {folder} was made for {len(embedded)} tokens, the verifier "
                          f"has {len(verifier.embed.weight)}; use a head trained for it")
     head = EagleHead(DecoderConfig.from_llama(config))
@@ -81,7 +82,7 @@ def load_head(folder: Path, verifier: Decoder) -> EagleHead:
     if head.config.hidden_size != verifier.config.hidden_size:
         raise InputError(f"the checkpoint in {folder} was made for states of {head.config.hidden_size} numbers, the "
                          f"verifier has {verifier.config.hidden_size}; use a head trained for it")
-    return head.eval().requires_grad_(False).to(verifier.embed.weight.device)
+    return beside(head, verifier)
 
 
 def save_head(head: EagleHead, folder: Path, **facts: float) -> None:

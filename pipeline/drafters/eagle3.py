@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.checkpoints import check_names, load_module, read_checkpoint, write_checkpoint
+from pipeline.checkpoints import beside, check_names, load_module, read_checkpoint, write_checkpoint
 from pipeline.decoder import FUSED, Decoder, DecoderConfig, RMSNorm, fused, unfused
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.heads import SHAPES, DraftHead, HeadDrafter
@@ -97,7 +97,7 @@ def load_head(folder: Path, verifier: Decoder) -> Eagle3Head:
     if words < vocabulary and "d2t" not in state:
         raise InputError(f"the checkpoint in {folder} knows {words} of {vocabulary} words and does not say which: d2t "
                          "is missing; copy the whole checkpoint")
-    if config["vocab_size"] != vocabulary or config["hidden_size"] != verifier.config.hidden_size:
+    if config["vocab_size"] > vocabulary or config["hidden_size"] != verifier.config.hidden_size:
         raise InputError(f"the checkpoint in {folder} was made for {config['vocab_size']} words and states of "
                          f"{config['hidden_size']} numbers, the verifier has {vocabulary} and "
                          f"{verifier.config.hidden_size}; use a head trained for it")
@@ -105,11 +105,12 @@ def load_head(folder: Path, verifier: Decoder) -> Eagle3Head:
     if int(said.max()) >= vocabulary or len(said.unique()) != words:
         raise InputError(f"the vocabulary map d2t in {folder} names words outside the verifier's {vocabulary}, or one "
                          "twice; use a head trained for it")
-    head = Eagle3Head(DecoderConfig.from_llama(config), said)
+    # a verifier that knows special tokens beyond the head's words never hears them from it
+    head = Eagle3Head(DecoderConfig.from_llama(config | {"vocab_size": vocabulary}), said)
     own = {ours: state[name] for name, ours in OUTSIDE.items()} | {"d2t": head.d2t, "t2d": head.t2d}
     inside = fused({name: state[name] for name in INSIDE}, "midlayer.")
     load_module(head, own | {f"layer.{name}": value for name, value in inside.items()}, folder)
-    return head.eval().requires_grad_(False).to(verifier.embed.weight.device)
+    return beside(head, verifier)
 
 
 def save_head(head: Eagle3Head, folder: Path, **facts: float) -> None:

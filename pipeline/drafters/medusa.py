@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.checkpoints import check_names, fingerprint, load_module, read_checkpoint, write_checkpoint
+from pipeline.checkpoints import beside, check_names, fingerprint, load_module, read_checkpoint, write_checkpoint
 from pipeline.decoder import Decoder
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.models import Models
@@ -60,7 +60,8 @@ def create(models: Models, variant: str | None) -> MedusaDrafter:
     heads, tree = load_heads(folder, verifier_of(models, "medusa"))
     if variant == "chain":
         tree = [(0,) * length for length in range(1, len(heads) + 1)]
-    return MedusaDrafter(f"medusa:{variant}" if variant else "medusa", heads, tree, models.tokenizer.eos)
+    return MedusaDrafter(f"medusa:{variant}" if variant else "medusa", heads, tree, models.tokenizer.eos,
+                         models.tokenizer.size)
 
 
 def load_heads(folder: Path, verifier: Decoder) -> tuple[MedusaHeads, list[tuple[int, ...]]]:
@@ -70,7 +71,8 @@ def load_heads(folder: Path, verifier: Decoder) -> tuple[MedusaHeads, list[tuple
     state = {name.removeprefix("medusa_head."): value for name, value in state.items()}
     count = len({name.split(".")[0] for name in state})
     size, vocabulary = verifier.config.hidden_size, verifier.config.vocab_size
-    heads = MedusaHeads(size, vocabulary, count)
+    rows = len(state["0.1.weight"]) if "0.1.weight" in state else vocabulary
+    heads = MedusaHeads(size, min(rows, vocabulary), count)
     check_names(state, set(heads.state_dict()), set(), folder)
     if "verifier" in config and config["verifier"] != fingerprint(verifier):
         raise InputError(f"the heads in {folder} were trained together with a verifier that is not this one "
@@ -78,7 +80,7 @@ def load_heads(folder: Path, verifier: Decoder) -> tuple[MedusaHeads, list[tuple
     load_module(heads, state, folder)
     tree = [tuple(path) for path in config.get("medusa_choices", [])] or [
         (0,) * length for length in range(1, count + 1)]
-    return heads.eval().requires_grad_(False).to(verifier.embed.weight.device), tree
+    return beside(heads, verifier), tree
 
 
 def save_heads(heads: MedusaHeads, tree: Sequence[tuple[int, ...]], folder: Path, **facts: float | str) -> None:
@@ -92,8 +94,9 @@ class MedusaDrafter:
 
     compared: str | None = None
 
-    def __init__(self, name: str, heads: MedusaHeads, tree: Sequence[tuple[int, ...]], eos: int) -> None:
-        self.name, self._heads, self._tree, self._eos = name, heads, tree, eos
+    def __init__(self, name: str, heads: MedusaHeads, tree: Sequence[tuple[int, ...]], eos: int, words: int) -> None:
+        """words: of the verifier; special tokens that the heads have never seen they do not say."""
+        self.name, self._heads, self._tree, self._eos, self._words = name, heads, tree, eos, words
         self.parameters = sum(p.numel() for p in heads.parameters())
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
@@ -104,6 +107,7 @@ class MedusaDrafter:
     def propose(self, budget: int) -> Draft:
         """At most `budget` nodes of the tree."""
         logits = self._heads(self._state)
+        logits = F.pad(logits, (0, self._words - logits.shape[-1]), value=float("-inf"))
         ahead = self._rule.preferences(logits, list(range(self._known, self._known + len(logits)))).log_softmax(-1)
 
         def expand(tokens: list[int], parents: list[int], nodes: list[int]) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.checkpoints import check_names, load_module, read_checkpoint, write_checkpoint
+from pipeline.checkpoints import beside, check_names, load_module, read_checkpoint, write_checkpoint
 from pipeline.decoder import FUSED, Decoder, DecoderConfig, RMSNorm, fused, unfused
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.drafters.eagle import EagleHead
@@ -96,7 +96,7 @@ def load_head(folder: Path, verifier: Decoder) -> SpecVlmHead:
     if head.config.hidden_size != verifier.config.hidden_size:
         raise InputError(f"the checkpoint in {folder} was made for states of {head.config.hidden_size} numbers, the "
                          f"verifier has {verifier.config.hidden_size}; use a head trained for it")
-    return head.eval().requires_grad_(False).to(verifier.embed.weight.device)
+    return beside(head, verifier)
 
 
 def save_head(head: SpecVlmHead, folder: Path, **facts: float) -> None:

@@ -103,7 +103,7 @@ class VlmDrafter:
     def _aligned(self, states: list[torch.Tensor]) -> torch.Tensor | None:
         if self._models.adapter is None or not states:
             return None
-        aligned: torch.Tensor = self._models.adapter(torch.stack(states))
+        aligned: torch.Tensor = self._models.adapter(torch.stack(states).float())
         return aligned
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
