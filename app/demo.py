@@ -25,6 +25,8 @@ from ui.services import Answer, AskSettings, Services
 
 BUNDLED = "mini"
 SMALL_WORLD = "demonstration models of a small rendered world"
+LIVE_HISTORY_US = 15_000_000
+"""How far back one may look in a live source."""
 TURN_POLL_S = 0.1
 """How often a waiting visitor looks whether he still wants his answer."""
 
@@ -137,7 +139,8 @@ class Players:
             if shared is not None and not shared.closed and shared.state().error is None:
                 return shared
             source = open_source(uri)
-            player = Player(source, loop=not source.info.live).start()
+            kept_us = {"history_us": LIVE_HISTORY_US} if source.info.live else {}
+            player = Player(source, loop=not source.info.live, **kept_us).start()
             player.play()
             if source.info.live:
                 self._live[uri] = player

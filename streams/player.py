@@ -26,6 +26,9 @@ from streams.windows import clamped_span
 SLOWEST, FASTEST = 0.01, 8.0
 RATE_SPAN_US = 200_000
 POLL_S = 0.05
+LOOP_HISTORY_US = 1_000_000
+"""What must be there before the start of a range that plays again and again, so that going back reads nothing."""
+SHORTEST_LOOP_US = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class PlayerState:
     """What the player is doing; times in µs of the recording's clock.
 
     read_us: everything before it is here; far in the past when nothing is. duration_us: None when not known.
-    ended: the last of the recording is shown. loading: the data for the
+    oldest_us, newest_us: what can be shown at all: the recording, or what is kept of a live source. following: a
+    live source shows its newest data. ended: the last of the recording is shown. loading: the data for the
     playhead is not here yet. error: why reading stopped, one sentence. event_rate_hz: over the last 200 ms of
     recording. n_dropped, n_rejected, damage: see streams.types.Losses.
     """
@@ -52,6 +56,9 @@ class PlayerState:
     n_rejected: int
     event_rate_hz: float
     damage: str | None
+    oldest_us: int
+    newest_us: int
+    following: bool
 
 
 class Player:
@@ -76,6 +83,7 @@ class Player:
         self._bins_wanted: set[int] = set()
         self._histograms: dict[int, np.ndarray] = {}
         self._playing, self._waiting, self._speed = self.info.live, False, 1.0
+        self._loop_us: tuple[int, int] | None = None
         self._anchor(self._buffer.start_us)
 
     def start(self) -> Player:
@@ -158,6 +166,26 @@ class Player:
             self._speed = float(speed)
             self._changed.notify_all()
 
+    @property
+    def loop_us(self) -> tuple[int, int] | None:
+        """Start and end of the part that plays again and again, None = everything; shorter than 10 ms: InputError."""
+        return self._loop_us
+
+    @loop_us.setter
+    def loop_us(self, span_us: tuple[int, int] | None) -> None:
+        if span_us is not None and span_us[1] - span_us[0] < SHORTEST_LOOP_US:
+            raise InputError(f"a part to repeat lasts at least {SHORTEST_LOOP_US / 1000:g} ms, got "
+                             f"{(span_us[1] - span_us[0]) / 1000:g} ms; choose a longer one")
+        with self._changed:
+            self._advance()
+            self._loop_us = span_us
+            self._changed.notify_all()
+
+    def kept(self) -> Timeline:
+        """What is in the buffer now, unaffected by what comes later or is forgotten."""
+        with self._changed:
+            return self._shown().copy()
+
     def state(self) -> PlayerState:
         """Where playback stands now."""
         with self._changed:
@@ -167,7 +195,9 @@ class Player:
                 self._position_us, buffer.start_us, buffer.limit_us, buffer.duration_us, self._playing, self._speed,
                 self.info.live, ended=self._at_end() and not self._playing, loading=self._waiting,
                 error=buffer.error, n_dropped=losses.n_dropped, n_rejected=losses.n_rejected,
-                event_rate_hz=self._event_rate_hz(), damage=losses.damage)
+                event_rate_hz=self._event_rate_hz(), damage=losses.damage,
+                oldest_us=buffer.from_us if self.info.live else buffer.start_us,
+                newest_us=buffer.stop_us, following=self.info.live and self._playing)
 
     def events(self, start_us: int, end_us: int) -> Events:
         """Events in [start_us, end_us) that are in the buffer, sorted, a copy."""
@@ -243,6 +273,9 @@ class Player:
         limit_us, wanted_us = self._buffer.limit_us, self._position_us
         if self._playing:
             wanted_us = self._anchor_us + round((self._clock() - self._anchor_s) * 1e6 * self._speed)
+            if self._loop_us is not None and wanted_us >= min(self._loop_us[1], self._buffer.stop_us):
+                self._jump(self._loop_us[0], LOOP_HISTORY_US)
+                limit_us, wanted_us = self._buffer.limit_us, self._position_us
         ahead = limit_us > wanted_us or (limit_us == wanted_us and not self._playing)
         self._waiting = not (ahead or self._buffer.exhausted)
         if not self._playing or limit_us > wanted_us:
@@ -256,9 +289,9 @@ class Player:
             self._playing = False
             self._changed.notify_all()
 
-    def _jump(self, t_us: int) -> None:
+    def _jump(self, t_us: int, history_us: int | None = None) -> None:
         target_us = max(self._buffer.start_us, min(t_us, self._buffer.stop_us))
-        again_us = self._buffer.restart_for(target_us)
+        again_us = self._buffer.restart_for(target_us, history_us)
         if again_us is not None:
             self._seek_us = again_us
         self._anchor(target_us)

@@ -97,18 +97,23 @@ class ReadAhead:
             return not self.exhausted
         return self.limit_us < playhead_us + self.ahead_us and self.timeline.n_bytes < self.max_bytes
 
-    def restart_for(self, target_us: int) -> int | None:
+    @property
+    def from_us(self) -> int:
+        """Begin of what is here."""
+        return self._from_us
+
+    def restart_for(self, target_us: int, history_us: int | None = None) -> int | None:
         """Prepare for a playhead at target_us.
 
-        None when the target and its history are here; otherwise everything is forgotten and the result is the
-        place from which the source has to be read again.
+        None when the target and history_us before it (by default all that is usually kept) are here; otherwise
+        everything is forgotten and the result is the place from which the source has to be read again.
         """
-        needed_us = max(self.start_us, target_us - self.history_us)
+        needed_us = max(self.start_us, target_us - (self.history_us if history_us is None else history_us))
         if self._from_us <= needed_us and (self.exhausted or self.limit_us >= target_us):
             return None
-        self.timeline, self._from_us = Timeline(self.info), needed_us
+        self.timeline, self._from_us = Timeline(self.info), max(self.start_us, target_us - self.history_us)
         self.settled_us, self.exhausted, self.error = None, False, None
-        return needed_us
+        return self._from_us
 
     def forget(self, playhead_us: int) -> None:
         """Release what lies too far behind the playhead."""

@@ -90,6 +90,22 @@ def time_surface(events: Events, resolution: Resolution, t_us: int, tau_us: floa
     return surface.reshape(2, *resolution.hw)
 
 
+def decayed_sum(events: Events, resolution: Resolution, t_us: int, tau_us: float) -> np.ndarray:
+    """ON minus OFF events per pixel, each fading as exp(-(t_us - t) / tau_us), float32 [H, W] (a leaky integrator).
+
+    Events after t_us are ignored. With tau_us far above the span it is signed_sum. Assumes sorted events. Raises
+    ValueError when tau_us is not positive.
+    """
+    if not tau_us > 0:
+        raise ValueError(f"the decay time must be positive, got {tau_us} µs")
+    past = int(np.searchsorted(events["t"], t_us, side="right"))
+    weight = np.exp((events["t"][:past] - t_us) / tau_us)
+    np.negative(weight, out=weight, where=~events["p"][:past])
+    index = pixel_index(events, resolution)[:past]
+    total = np.bincount(index, weight, resolution.width * resolution.height)
+    return total.astype(np.float32).reshape(resolution.hw)
+
+
 def polarity_image(events: Events, resolution: Resolution) -> np.ndarray:
     """Last event of each pixel as a palette index, uint8 [H, W]: NO_EVENT, LAST_ON or LAST_OFF.
 

@@ -12,6 +12,7 @@ import toy_services
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 from toy_services import BROKEN, SLOW, TREE, ToyModels, said
+from toy_sources import FeedSource, events_at, toy_info
 
 import ui
 from streams.player import Player
@@ -173,6 +174,32 @@ def test_seek_pause_and_step(world: World) -> None:
         page.say("nonsense", {})
         page.say("skip", -2)
         page.until(lambda m: m["k"] == "play" and 3.0 < m["at_s"] < 3.1)
+
+
+def test_a_selected_part_is_repeated_and_asked_about(world: World) -> None:
+    session = world.visit()
+    with world.live(session.token) as page:
+        page.until("play")
+        page.say("range", [3, 4.5])
+        assert page.until(lambda m: m["k"] == "play" and m["range_s"])["range_s"] == [3.0, 4.5]
+        assert session.player.loop_us == (3_000_000, 4_500_000)
+        page.say("loop", False)
+        page.until(lambda m: m["k"] == "play" and not m["loop"])
+        assert session.player.loop_us is None
+        asking = session.narrator.ask("What is happening?", session.range_s)
+        assert list(asking.follow())[-1] == said("What is happening?")
+        page.say("range", None)
+        page.until(lambda m: m["k"] == "play" and m["range_s"] is None)
+    (_, window, _), = world.models.asked[-1:]
+    assert (window.start_us, window.end_us) == (3_000_000, 4_500_000)
+
+
+def test_the_page_is_told_how_late_its_pictures_are(world: World) -> None:
+    with world.live(world.visit().token) as page:
+        page.until(lambda m: m.get("kind") == EVENT_PICTURE)
+        page.say("ack", EVENT_PICTURE)
+        told = page.until(lambda m: m["k"] == "play" and m["delay_ms"] is not None)
+    assert 0 <= told["delay_ms"] < 10_000
 
 
 def test_captions_run_by_themselves(world: World) -> None:
@@ -338,12 +365,57 @@ def test_freezing_a_live_view_is_for_one_visitor_only() -> None:
     assert len(mine.events(at_us - 100_000, at_us)) == len(window.events[window.events["t"] >= at_us - 100_000])
     assert mine.frame_at(at_us) is window.frames[-1]
     mine.play()
-    assert mine.state().position_us > at_us
+    assert mine.state().position_us >= at_us
+    assert not mine.state().following
+    mine.follow()
+    assert mine.state().following
+    assert mine.state().position_us > at_us + 300_000
     mine.close()
     mine.close()
     assert not player.source.n_closed
     yours.close()
     assert player.source.n_closed
+
+
+class Clock:
+    """Seconds, moved by hand."""
+
+    now_s = 50.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_live_view_looks_back_in_slow_motion_and_catches_up() -> None:
+    source = FeedSource(toy_info(live=True, start_us=None))
+    player, clock = Player(source, history_us=4_000_000).start(), Clock()
+    view = LiveView(player, player.close, clock)
+    source.feed(*[events_at(list(range(at, at + 100_000, 10_000))) for at in range(0, 10_000_000, 100_000)])
+    assert player.wait_until(lambda state: state.position_us == 9_990_000)
+    assert view.state().following
+    with pytest.raises(InputError, match="go back before going faster"):
+        view.speed = 2
+    view.seek(8_000_000)
+    clock.now_s += 0.5
+    state = view.state()
+    assert (state.position_us, state.following, state.playing) == (8_500_000, False, True)
+    assert state.newest_us == 9_990_001
+    assert state.oldest_us == 4_990_000
+    view.speed = 0.1
+    clock.now_s += 1
+    assert view.state().position_us == 8_600_000
+    assert view.state().event_rate_hz == 100
+    assert len(view.events(8_500_000, 8_600_000)) == 10
+    view.seek(0)
+    assert view.state().position_us == 4_990_000
+    view.step(10_000)
+    assert (view.state().position_us, view.state().playing) == (5_000_000, False)
+    assert view.window(view.state().position_us, 1_000_000).start_us == 4_990_000
+    view.play()
+    view.speed = 8
+    clock.now_s += 2
+    assert (view.state().following, view.speed) == (True, 1.0)
+    view.close()
 
 
 # The clock of the captions

@@ -191,6 +191,60 @@ def test_pause_seek_and_step_with_the_keyboard(opened: Visit) -> None:
     expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
 
 
+def test_events_are_drawn_in_other_styles_and_over_the_frame(opened: Visit) -> None:
+    page, canvas = opened.page, ".view[data-kind='1'] canvas"
+    page.get_by_label("How events are drawn").select_option("decay")
+    page.wait_for_function(f"() => ({COLOURS})(\"{canvas}\").length > 5")
+    page.get_by_label("Milliseconds of events").fill("200")
+    expect(page.locator("output")).to_have_text("fades over 200 ms")
+    opened.until(lambda session: (session.view.style, session.view.accumulation_ms) == ("decay", 200))
+    page.get_by_label("events over RGB").check()
+    corner = f"document.querySelector(\"{canvas}\").getContext('2d').getImageData(0, 0, 1, 1).data[3]"
+    page.wait_for_function(f"{corner} === 0")
+    boxes = [page.locator(f".view[data-kind='{kind}']").bounding_box() for kind in (1, 2)]
+    assert boxes[0] == boxes[1]
+    page.get_by_label("events over RGB").uncheck()
+    page.wait_for_function(f"{corner} === 255")
+    page.get_by_label("How events are drawn").select_option("events")
+    page.get_by_label("Milliseconds of events").fill("33")
+
+
+def test_a_part_is_selected_repeated_and_given_back(opened: Visit) -> None:
+    page = opened.page
+    slider = page.get_by_role("slider", name="Position in the recording")
+    slider.focus()
+    slider.press("Home")
+    page.get_by_label("Speed").select_option("8")
+    page.get_by_role("button", name="select a part").click()
+    opened.until(lambda session: session.range_s is not None)
+    expect(page.locator(".parted")).to_contain_text("questions are about it")
+    end = page.get_by_role("slider", name="End of the selected part")
+    end.focus()
+    end.press("PageDown")
+    opened.until(lambda session: session.range_s[1] - session.range_s[0] < 1.1)
+    start_s, end_s = opened.session.range_s
+    opened.until(lambda session: session.player.state().position_us > (start_s + end_s) / 2 * 1e6)
+    opened.until(lambda session: session.player.state().position_us < (start_s + end_s) / 2 * 1e6)
+    assert opened.session.player.state().position_us <= end_s * 1e6
+    page.get_by_role("button", name="back to the whole recording").click()
+    opened.until(lambda session: session.range_s is None and session.player.loop_us is None)
+    page.get_by_label("Speed").select_option("1")
+    bar = slider.bounding_box()
+    page.keyboard.down("Shift")
+    page.mouse.move(bar["x"] + bar["width"] * 0.25, bar["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(bar["x"] + bar["width"] * 0.5, bar["y"] + 20)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    opened.until(lambda session: session.range_s is not None and abs(session.range_s[1] - 6) < 0.1)
+    page.get_by_role("button", name="select a part").click()
+    opened.until(lambda session: session.range_s is None)
+
+
+def test_delay_and_pictures_per_second_are_told(opened: Visit) -> None:
+    expect(opened.page.locator(".health")).to_have_text(re.compile(r"delay \d+ ms · \d+ pictures/s"))
+
+
 def test_a_typed_question_is_answered_word_by_word(opened: Visit) -> None:
     page = opened.page
     page.locator("h1").click()
@@ -302,7 +356,14 @@ def test_a_source_that_breaks_off_says_why_in_the_view(opened: Visit) -> None:
 
 def test_a_live_source_is_followed(opened: Visit) -> None:
     choose(opened.page, "live")
-    expect(opened.page.locator(".following")).to_have_text("● live, following")
+    page = opened.page
+    expect(page.locator(".following")).to_have_text("● live, following")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator(".following")).to_have_text(re.compile(r"\d\.\d s behind: go live"))
+    page.get_by_role("button", name="Play", exact=True).click()
+    opened.until(lambda session: session.player.state().playing and not session.player.state().following)
+    page.locator(".following").click()
+    expect(page.locator(".following")).to_have_text("● live, following")
     expect(opened.page.locator(".view[data-kind='2'] .origin")).to_have_text("camera")
 
 

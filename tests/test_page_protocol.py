@@ -119,8 +119,14 @@ def test_pictures_carry_kind_and_time() -> None:
 @pytest.mark.parametrize(("text", "command"), [
     ('{"k":"toggle"}', Command("toggle")),
     ('{"k":"seek","v":2.5}', Command("seek", 2.5)),
-    ('{"k":"speed","v":99}', Command("speed", 4.0)),
-    ('{"k":"accumulation","v":1}', Command("accumulation", 5.0)),
+    ('{"k":"speed","v":99}', Command("speed", 8.0)),
+    ('{"k":"speed","v":0}', Command("speed", 0.01)),
+    ('{"k":"accumulation","v":0}', Command("accumulation", 1.0)),
+    ('{"k":"style","v":"surface"}', Command("style", "surface")),
+    ('{"k":"layout","v":"over"}', Command("layout", "over")),
+    ('{"k":"range","v":[1,2.5]}', Command("range", (1.0, 2.5))),
+    ('{"k":"range","v":null}', Command("range", None)),
+    ('{"k":"follow"}', Command("follow")),
     ('{"k":"palette","v":"grey"}', Command("palette", "grey")),
     ('{"k":"captions","v":false}', Command("captions", False)),
 ])
@@ -130,7 +136,8 @@ def test_commands(text: str, command: Command) -> None:
 
 @pytest.mark.parametrize("text", [
     "", "[]", "3", "null", '{"k":"seek"}', '{"k":"seek","v":"x"}', '{"k":"seek","v":1e999}', '{"k":"seek","v":NaN}',
-    '{"k":"palette","v":"red-green"}', '{"k":"palette","v":[]}', '{"k":"captions","v":1}', '{"k":"rm -rf"}',
-    '{"k":["seek"],"v":1}'])
+    '{"k":"palette","v":"red-green"}', '{"k":"palette","v":[]}', '{"k":"style","v":"3d"}', '{"k":"range","v":[2,1]}',
+    '{"k":"range","v":[0,1,2]}', '{"k":"range","v":[NaN,1]}', '{"k":"range","v":[0,1e999]}', '{"k":"range","v":"ab"}',
+    '{"k":"captions","v":1}', '{"k":"rm -rf"}', '{"k":["seek"],"v":1}'])
 def test_nonsense_is_no_command(text: str) -> None:
     assert parse_command(text) is None

@@ -402,3 +402,39 @@ def test_close_any_number_of_times_also_while_the_source_blocks(clock: Clock) ->
     assert not player._thread.is_alive()
     Player(unstarted := ListSource([])).close()
     assert unstarted.n_closed == 1
+
+
+# A part that plays again and again
+
+
+def test_a_part_plays_again_and_again_without_reading_again(player: Player, clock: Clock) -> None:
+    player.loop_us = (SECOND, 2 * SECOND)
+    player.seek(SECOND)
+    player.play()
+    clock.now_s += 0.6
+    assert player.state().position_us == SECOND + 6 * TICK
+    clock.now_s += 0.4
+    assert player.state().position_us == SECOND
+    assert player.state().playing
+    for _ in range(3):
+        clock.now_s += 0.7
+        player.state()
+    assert SECOND <= player.state().position_us < 2 * SECOND
+    assert player.source.seeks == []
+
+
+def test_a_part_at_the_end_begins_again_too(player: Player, clock: Clock) -> None:
+    player.loop_us = (11 * SECOND, 12 * SECOND)
+    player.seek(11 * SECOND)
+    settled(player)
+    player.play()
+    clock.now_s += 1.2
+    assert player.state().position_us == 11 * SECOND
+    player.loop_us = None
+    clock.now_s += 1.2
+    assert player.state().ended
+
+
+def test_a_part_needs_some_length(player: Player) -> None:
+    with pytest.raises(InputError, match="lasts at least 10 ms, got 5 ms"):
+        player.loop_us = (1000, 6000)

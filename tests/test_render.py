@@ -10,10 +10,10 @@ from PIL import Image
 
 from streams.representations import polarity_image
 from streams.types import Resolution, empty_packet, events_from_columns
-from ui.render import PALETTE_COLOURS, event_png, frame_jpeg, with_palette
+from ui.render import PALETTE_COLOURS, SHADES, colours, event_image, event_png, frame_jpeg, look_back_us, with_palette
 
 
-def colours(png: bytes) -> set[tuple[int, int, int]]:
+def seen(png: bytes) -> set[tuple[int, int, int]]:
     image = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
     return set(map(tuple, image.reshape(-1, 3).tolist()))
 
@@ -30,7 +30,7 @@ def image(width: int = 7, height: int = 5) -> np.ndarray:
 def test_png_has_exactly_the_palette_colours_where_they_belong(name: str) -> None:
     indices = image()
     png = event_png(indices, name)
-    assert colours(png) == set(palette(name))
+    assert seen(png) == set(palette(name))
     decoded = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
     assert np.array_equal(decoded, np.array(palette(name), np.uint8)[indices])
     assert Image.open(io.BytesIO(png)).size == (7, 5)
@@ -44,7 +44,7 @@ def test_swapping_the_palette_equals_encoding_again(first: str, second: str) -> 
 
 def test_swapping_when_only_the_background_is_there() -> None:
     empty = polarity_image(empty_packet(), Resolution(9, 4))
-    assert colours(with_palette(event_png(empty, "dark"), "light")) == {palette("light")[0]}
+    assert seen(with_palette(event_png(empty, "dark"), "light")) == {palette("light")[0]}
 
 
 def test_on_and_off_events_have_their_own_colours() -> None:
@@ -66,3 +66,50 @@ def test_jpeg_keeps_colour_order_and_limits_size() -> None:
     r, g, b = decoded.getpixel((300, 75))
     assert r > 230
     assert max(g, b) < 25
+
+
+# Styles
+
+SENSOR = Resolution(4, 2)
+FADING = events_from_columns(np.array([0, 60_000, 100_000, 100_000, 100_000]), np.array([0, 1, 2, 2, 3]),
+                             np.array([0, 0, 0, 0, 1]), np.array([True, True, True, True, False]))
+
+
+def drawn(style: str, span_us: int = 50_000) -> np.ndarray:
+    return event_image(FADING, SENSOR, style, 100_000, span_us)
+
+
+def test_histogram_has_one_shade_per_event_in_the_majoritys_colour() -> None:
+    np.testing.assert_array_equal(drawn("histogram"), [[1, 1, 2, 0], [0, 0, 0, SHADES + 1]])
+    many = np.repeat(FADING[4:], 50)
+    assert event_image(many, SENSOR, "histogram", 100_000, 50_000)[1, 3] == 2 * SHADES
+
+
+@pytest.mark.parametrize("style", ["decay", "surface"])
+def test_fading_styles_fade_and_keep_polarity(style: str) -> None:
+    image = drawn(style)
+    assert 0 < image[0, 0] < image[0, 1] < image[0, 2] == SHADES
+    assert image[1, 3] == 2 * SHADES
+    assert image[1, 0] == 0
+
+
+@pytest.mark.parametrize("style", ["events", "histogram", "decay", "surface"])
+def test_every_style_accepts_no_event_and_stays_in_its_palette(style: str) -> None:
+    assert not event_image(empty_packet(), SENSOR, style, 0, 1000).any()
+    assert drawn(style).dtype == np.uint8
+    assert drawn(style).max() <= (2 if style == "events" else 2 * SHADES)
+    assert look_back_us(style, 1000) == (3000 if style in ("decay", "surface") else 1000)
+
+
+@pytest.mark.parametrize("name", PALETTE_COLOURS)
+def test_shades_go_from_near_the_background_to_the_palettes_colours(name: str) -> None:
+    entries = np.frombuffer(colours(name, SHADES), np.uint8).reshape(-1, 3)
+    assert [tuple(entries[i]) for i in (0, SHADES, 2 * SHADES)] == palette(name)
+    assert len({tuple(entry) for entry in entries}) == 2 * SHADES + 1
+    png = event_png(drawn("decay"), "dark", SHADES)
+    assert with_palette(png, name) == event_png(drawn("decay"), name, SHADES)
+
+
+def test_only_the_background_is_transparent() -> None:
+    alpha = np.array(Image.open(io.BytesIO(event_png(drawn("events"), "dark"))).convert("RGBA"))[..., 3]
+    np.testing.assert_array_equal(alpha == 0, drawn("events") == 0)

@@ -12,6 +12,7 @@ from streams.representations import (
     LAST_OFF,
     LAST_ON,
     NO_EVENT,
+    decayed_sum,
     event_counts,
     polarity_image,
     signed_sum,
@@ -33,6 +34,7 @@ FUNCTIONS: dict[str, Callable[[Events, Resolution], np.ndarray]] = {
     "signed_sum": signed_sum,
     "voxel_grid": lambda events, resolution: voxel_grid(events, resolution, 5, 0, SPAN_US),
     "time_surface": lambda events, resolution: time_surface(events, resolution, SPAN_US, 100.0),
+    "decayed_sum": lambda events, resolution: decayed_sum(events, resolution, SPAN_US, 100.0),
     "polarity_image": polarity_image,
 }
 
@@ -143,3 +145,17 @@ def test_events_outside_the_sensor_are_refused(function: Callable[[Events, Resol
     event = events_from_columns(np.array([5]), np.array([x]), np.array([y]), np.array([True]))
     with pytest.raises(ValueError, match="outside 8x6"):
         function(event, SENSOR)
+
+
+@pytest.mark.parametrize("events", PACKETS.values(), ids=PACKETS)
+def test_a_sum_that_hardly_decays_is_the_signed_sum(events: Events) -> None:
+    np.testing.assert_allclose(decayed_sum(events, SENSOR, SPAN_US, 1e12), signed_sum(events, SENSOR), atol=1e-4)
+
+
+def test_a_decaying_sum_forgets_with_its_time_constant() -> None:
+    events = events_from_columns(np.array([0, 100, 300]), np.array([1, 1, 1]), np.array([0, 0, 0]),
+                                 np.array([True, False, True]))
+    expected = np.exp(-2.0) - np.exp(-1.0)
+    assert decayed_sum(events, SENSOR, 200, 100.0)[0, 1] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="decay time must be positive"):
+        decayed_sum(events, SENSOR, 200, 0)

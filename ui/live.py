@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -63,7 +63,7 @@ class Connection:
         self._news = asyncio.Event()
         self._look = asyncio.Event()
         self._over = asyncio.Event()
-        self._unacked: Counter[int] = Counter()
+        self._sent: dict[int, deque[float]] = {EVENT_PICTURE: deque(), RGB_PICTURE: deque()}
         self._complaint = ""
         self._code = 1000
 
@@ -121,8 +121,9 @@ class Connection:
             if command is None:
                 continue
             if command.kind == "ack":
-                kind = int(command.value)
-                self._unacked[kind] = max(0, self._unacked[kind] - 1)
+                sent = self._sent[int(command.value)]
+                if sent:
+                    self._session.delay_ms = round((self._loop.time() - sent.popleft()) * 1000)
             else:
                 await asyncio.to_thread(self._session.obey, command)
                 self._look.set()
@@ -142,9 +143,9 @@ class Connection:
         told_at = 0.0
         while True:
             started = self._loop.time()
-            wanted = [kind for kind in (EVENT_PICTURE, RGB_PICTURE) if self._unacked[kind] < CREDITS]
+            wanted = [kind for kind, sent in self._sent.items() if len(sent) < CREDITS]
             for kind, picture in await asyncio.to_thread(self._paint, painter, wanted):
-                self._unacked[kind] += 1
+                self._sent[kind].append(started)
                 await self._ws.send_bytes(picture)
             if self._look.is_set() or started - told_at >= STATE_PERIOD_S:
                 self._look.clear()

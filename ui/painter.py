@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from streams.representations import polarity_image
 from ui.protocol import EVENT_PICTURE, RGB_PICTURE, picture_message
-from ui.render import event_png, frame_jpeg, with_palette
+from ui.render import SHADES, event_image, event_png, frame_jpeg, look_back_us, with_palette
 
 if TYPE_CHECKING:
     from streams.player import PlayerState
@@ -53,19 +52,20 @@ class Painter:
         return state.position_us - state.start_us
 
     def _events(self, player: Watched, state: PlayerState) -> bytes | None:
-        resolution, palette = player.info.event_resolution, self._session.palette
+        resolution, view = player.info.event_resolution, self._session.view
         if resolution is None:
             return None
-        span_us = self._session.accumulation_ms * 1000
-        scene = (state.position_us, span_us, state.loading)
-        if scene == self._scene and palette == self._palette:
+        scene = (state.position_us, view.style, view.accumulation_ms, state.loading)
+        if scene == self._scene and view.palette == self._palette:
             return None
         if scene == self._scene and self._png:
-            self._png = with_palette(self._png, palette)
+            self._png = with_palette(self._png, view.palette)
         else:
-            events = player.events(max(state.start_us, state.position_us - span_us), state.position_us)
-            self._png = event_png(polarity_image(events, resolution), palette)
-        self._scene, self._palette = scene, palette
+            end_us, span_us = state.position_us, view.accumulation_ms * 1000
+            events = player.events(max(state.start_us, end_us - look_back_us(view.style, span_us)), end_us)
+            indices = event_image(events, resolution, view.style, end_us, span_us)
+            self._png = event_png(indices, view.palette, 1 if view.style == "events" else SHADES)
+        self._scene, self._palette = scene, view.palette
         return self._png
 
     def _rgb(self, player: Watched, state: PlayerState) -> bytes | None:

@@ -16,7 +16,7 @@ import gradio as gr
 from ui.links import HOTTEST, LEAST_TOP_P, LONGEST_S, SHORTEST_S
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("bus.js", "answers.js", "head.js", "stage.js", "words.js", "chart.js", "tiles.js", "race.js",
+SCRIPTS = ("bus.js", "answers.js", "head.js", "stage.js", "scrubber.js", "words.js", "chart.js", "tiles.js", "race.js",
            "takeaway.js")
 STYLES = ("ui.css", "stage.css", "answers.css")
 UPLOADS = [".aedat4", ".aedat", ".raw", ".dat", ".es", ".bin", ".npy", ".csv", ".txt", ".h5", ".hdf5", ".bag",

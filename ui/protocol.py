@@ -20,7 +20,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from ui.answer_messages import AnswerMessage, Word, Work
 
-VERSION = 2
+VERSION = 3
 """Raised when a message changes its meaning; the page reloads itself on a mismatch."""
 
 EVENT_PICTURE, RGB_PICTURE = 1, 2
@@ -37,8 +37,10 @@ class Hello:
     note: str
     cos_adapter: str
     captions: bool
-    accumulation_ms: int
     palette: str
+    style: str
+    accumulation_ms: int
+    layout: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,12 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Playing:
-    """Where the player is and what was lost on the way."""
+    """Where the player is and what was lost on the way.
+
+    from_s, until_s: what can be shown; until_s of a live source is its newest data, following: it shows that.
+    range_s: the part that is selected, [start, end]; loop: it plays again and again. delay_ms: from the moment that
+    is shown to the page's word that it shows it, the way back included; None before the first.
+    """
 
     k: ClassVar[str] = "play"
     at_s: float
@@ -101,6 +108,12 @@ class Playing:
     rejected: int
     unread: int
     captions: bool
+    from_s: float
+    until_s: float
+    following: bool
+    range_s: list[float] | None
+    loop: bool
+    delay_ms: int | None
 
 
 Message: TypeAlias = Hello | SourceLoading | SourceOpened | SourceFailed | Histogram | Playing | AnswerMessage
@@ -137,18 +150,30 @@ def picture_message(kind: int, at_us: int, image: bytes) -> bytes:
     return struct.pack("<BI", kind, max(0, at_us // 1000) & 0xFFFFFFFF) + image
 
 
-PALETTES = ("dark", "light", "orange-blue", "grey")
+_CHOICES = {"palette": ("dark", "light", "orange-blue", "grey"), "style": ("events", "histogram", "decay", "surface"),
+            "layout": ("beside", "over")}
 _LIMITS: dict[str, tuple[float, float]] = {
     "ack": (EVENT_PICTURE, RGB_PICTURE), "seek": (0.0, 1e9), "skip": (-3600.0, 3600.0), "step": (-1, 1),
-    "speed": (0.1, 4.0), "accumulation": (5, 200)}
-_SWITCHES = {"play", "pause", "toggle", "compare", "stop"}
-_BOOLEANS = {"captions", "hidden"}
+    "speed": (0.01, 8.0), "accumulation": (1, 200)}
+_SWITCHES = {"play", "pause", "toggle", "follow", "compare", "stop"}
+_BOOLEANS = {"captions", "hidden", "loop"}
+
+
+@dataclass(frozen=True)
+class View:
+    """How one visitor wants to see events: colours, style (see ui.render), how much time one picture covers, and
+    whether the views lie beside or over each other."""
+
+    palette: str = "dark"
+    style: str = "events"
+    accumulation_ms: int = 33
+    layout: str = "beside"
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the page wants: play, pause, toggle, compare, stop, seek, skip, step, speed, accumulation, palette,
-    captions, hidden, ack."""
+    """What the page wants: play, pause, toggle, follow, compare, stop, seek, skip, step, speed, range, loop, palette,
+    style, layout, accumulation, captions, hidden, ack."""
 
     kind: str
     value: Any = None
@@ -163,10 +188,20 @@ def parse_command(text: str) -> Command | None:
             return Command(kind)
         if kind in _BOOLEANS and isinstance(value, bool):
             return Command(kind, value)
-        if kind == "palette" and value in PALETTES:
-            return Command(kind, value)
+        if kind in _CHOICES:
+            return Command(kind, value) if value in _CHOICES[kind] else None
+        if kind == "range":
+            return Command(kind, None if value is None else _span(value))
         low, high = _LIMITS[kind]
         number = float(value)
         return Command(kind, min(high, max(low, number))) if math.isfinite(number) else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _span(value: Any) -> tuple[float, float]:
+    """Start and end in seconds of a part of the recording; ValueError when it is none."""
+    start, end = (float(edge) for edge in value)
+    if not 0 <= start < end < math.inf:
+        raise ValueError(f"[{start}, {end}] is no part of a recording")
+    return start, end

@@ -1,9 +1,10 @@
-"""Pictures for the page: events as a two-bit palette PNG, frames as JPEG. Pure functions.
+"""Pictures for the page: events as a palette PNG, frames as JPEG. Pure functions.
 
-    png = event_png(polarity_image(events, Resolution(346, 260)), "dark")
+    png = event_png(event_image(events, Resolution(346, 260), "events", end_us, span_us=33_000), "dark")
     png = with_palette(png, "light")            # other colours without encoding again
 
-A palette PNG of a 640x480 event view takes 2 ms and 11 kB, an eighth of a full-colour one, without artefacts.
+A palette PNG of a 640x480 event view takes 2 ms and 11 kB, an eighth of a full-colour one, without artefacts. Its
+background is transparent where a viewer allows, so that it can lie over the RGB view.
 """
 
 from __future__ import annotations
@@ -16,23 +17,69 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from streams.representations import decayed_sum, event_counts, polarity_image, time_surface
+from streams.types import Events, Resolution
+
 PALETTE_COLOURS: dict[str, bytes] = {
     "dark": bytes.fromhex("1E2534" "FFFFFF" "5BA3F0"),
     "light": bytes.fromhex("FFFFFF" "2F6FC4" "1E2534"),
     "orange-blue": bytes.fromhex("1E1E1E" "E69F00" "56B4E9"),
     "grey": bytes.fromhex("808080" "FFFFFF" "000000"),
 }
-"""RGB bytes of NO_EVENT, LAST_ON, LAST_OFF (streams.representations); every pair is apart for colour-blind eyes."""
+"""RGB bytes of no event, ON, OFF; every pair is apart for colour-blind eyes."""
 
+SHADES = 7
+"""Shades of ON and of OFF in the styles that have shades."""
+FAINTEST = 0.3
+"""How far the first shade is from the background."""
+LOOK_BACK = 3
+"""Times the time constant that fading styles look back: what is older has faded to a twentieth."""
 JPEG_QUALITY = 82
 
 
-def event_png(indices: np.ndarray, palette: str) -> bytes:
-    """A polarity_image, uint8 [H, W] of palette indices 0..2, as a two-bit PNG."""
+def look_back_us(style: str, span_us: int) -> int:
+    """How much before the moment event_image needs, µs."""
+    return span_us * (LOOK_BACK if style in ("decay", "surface") else 1)
+
+
+def event_image(events: Events, resolution: Resolution, style: str, end_us: int, span_us: int) -> np.ndarray:
+    """Events up to end_us as palette indices, uint8 [H, W]: 0 nothing, then the ON shades from faint to full, then OFF.
+
+    style: "events" the last event of each pixel, one shade; "histogram" one shade per event, in the colour of the
+    majority; "decay" ON minus OFF, fading with span_us; "surface" how recent the last event is, fading with span_us.
+    """
+    if style == "events":
+        return polarity_image(events, resolution)
+    if style == "histogram":
+        off, on = event_counts(events, resolution)
+        return _shaded(np.minimum(on + off, SHADES), off > on)
+    if style == "decay":
+        level = decayed_sum(events, resolution, end_us, span_us)
+        return _shaded(np.ceil(np.minimum(np.abs(level), 1) * SHADES), level < 0)
+    off, on = time_surface(events, resolution, end_us, span_us)
+    return _shaded(np.ceil(np.maximum(on, off) * SHADES), off > on)
+
+
+def _shaded(level: np.ndarray, off: np.ndarray) -> np.ndarray:
+    index = level.astype(np.uint8)
+    index[off] += SHADES
+    return index
+
+
+def colours(palette: str, shades: int) -> bytes:
+    """RGB bytes of the palette's indices: background, ON from faint to full, OFF likewise."""
+    background, *ends = np.frombuffer(PALETTE_COLOURS[palette], np.uint8).reshape(3, 3).astype(float)
+    shares = np.linspace(FAINTEST, 1, shades) if shades > 1 else np.ones(1)
+    ramps = [background + share * (end - background) for end in ends for share in shares]
+    return np.rint([background, *ramps]).astype(np.uint8).tobytes()
+
+
+def event_png(indices: np.ndarray, palette: str, shades: int = 1) -> bytes:
+    """An event_image with one shade or SHADES as a PNG of two or four bits per pixel."""
     image = Image.fromarray(indices)
-    image.putpalette(PALETTE_COLOURS[palette])
+    image.putpalette(colours(palette, shades))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", bits=2, compress_level=1)
+    image.save(buffer, "PNG", bits=2 if shades == 1 else 4, compress_level=1, transparency=0)
     return buffer.getvalue()
 
 
@@ -40,9 +87,9 @@ def with_palette(png: bytes, palette: str) -> bytes:
     """The same indexed PNG in other colours: only its PLTE chunk is exchanged."""
     start = png.index(b"PLTE") - 4
     (length,) = struct.unpack(">I", png[start:start + 4])
-    colours = PALETTE_COLOURS[palette][:length].ljust(length, b"\0")
-    checksum = struct.pack(">I", zlib.crc32(b"PLTE" + colours))
-    return png[:start + 8] + colours + checksum + png[start + 12 + length:]
+    entries = colours(palette, 1 if length <= 12 else SHADES)[:length].ljust(length, b"\0")
+    checksum = struct.pack(">I", zlib.crc32(b"PLTE" + entries))
+    return png[:start + 8] + entries + checksum + png[start + 12 + length:]
 
 
 def frame_jpeg(image: np.ndarray, max_side: int = 960) -> bytes:

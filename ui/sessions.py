@@ -12,6 +12,7 @@ import logging
 import secrets
 import threading
 import time
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from streams.types import InputError, SourceInfo
@@ -29,12 +30,12 @@ from ui.protocol import (
     SourceFailed,
     SourceLoading,
     SourceOpened,
+    View,
 )
 from ui.services import Services
-from ui.sharing import Shelf, Watched
+from ui.sharing import LiveView, Shelf, Watched
 from ui.turns import Turns
 
-STEP_US = 33_333
 HISTOGRAM_BINS = 160
 UNSEEN_S = 120.0
 """A session whose page has not been connected for so long is dropped."""
@@ -57,14 +58,17 @@ class Outbox(Protocol):
 
 
 class Session:
-    """One visitor. palette, accumulation_ms: how the event view is drawn. range_s: what questions are about, None =
-    the seconds before the playhead. link: what the page's address asks for; ready: it is open.
+    """One visitor. view: how the events are drawn. range_s: what questions are about, None = the seconds before the
+    playhead; loop: it plays again and again. delay_ms: see protocol.Playing. link: what the page's address asks for;
+    ready: it is open.
     """
 
     def __init__(self, services: Services, turns: Turns, shelf: Shelf, link: Link | None = None) -> None:
         self.token = secrets.token_urlsafe(24)
-        self.palette, self.accumulation_ms = "dark", 33
+        self.view = View()
         self.range_s: tuple[float, float] | None = None
+        self.loop = True
+        self.delay_ms: int | None = None
         self.player: Watched | None = None
         self.source_name: str | None = None
         self.chat: list[dict[str, str]] = []
@@ -100,7 +104,7 @@ class Session:
                 self._outbox.end(replaced=True)
             self._outbox = outbox
             hello = Hello(VERSION, self._services.models, self._services.note, self._services.cos_adapter,
-                          self.narrator.captions, self.accumulation_ms, self.palette)
+                          self.narrator.captions, **asdict(self.view))
             outbox.put([hello, *self._board.messages()])
         self.narrator.watched = True
 
@@ -136,7 +140,7 @@ class Session:
             with self._lock:
                 gone, old = self._closed, self.player
                 if not gone:
-                    self.player, self.source_name = player, name
+                    self.player, self.source_name, self.range_s = player, name, None
             if gone:
                 player.close()
                 return
@@ -169,16 +173,18 @@ class Session:
         return Playing((at_us - state.start_us) / 1e6, _seconds(state.duration_us), state.playing, state.speed,
                        state.live, state.ended, state.loading, state.error, state.damage,
                        round(state.event_rate_hz), state.n_dropped, state.n_rejected,
-                       self.narrator.unread(at_us), self.narrator.captions)
+                       self.narrator.unread(at_us), self.narrator.captions,
+                       (state.oldest_us - state.start_us) / 1e6, (state.newest_us - state.start_us) / 1e6,
+                       state.following, None if self.range_s is None else list(self.range_s), self.loop, self.delay_ms)
 
     # commands
 
     def obey(self, command: Command) -> None:
         """Do what the page wants; may block for the time of a seek."""
-        if command.kind == "palette":
-            self.palette = command.value
+        if command.kind in ("palette", "style", "layout"):
+            self.view = replace(self.view, **{command.kind: command.value})
         elif command.kind == "accumulation":
-            self.accumulation_ms = int(command.value)
+            self.view = replace(self.view, accumulation_ms=int(command.value))
         elif command.kind == "captions":
             self.narrator.switch_captions(command.value)
         elif command.kind == "hidden":
@@ -209,12 +215,28 @@ class Session:
             player.play()
         elif kind == "speed":
             player.speed = command.value
+        elif kind == "follow":
+            if isinstance(player, LiveView):
+                player.follow()
+        elif kind in ("range", "loop"):
+            self._select(player, command)
         elif kind == "step":
-            player.step(int(command.value) * STEP_US)
+            player.step(int(command.value) * self.view.accumulation_ms * 1000)
         elif kind in ("seek", "skip"):
             origin_us = state.position_us if kind == "skip" else state.start_us
             player.seek(origin_us + round(command.value * 1e6))
             self.narrator.jumped()
+
+    def _select(self, player: Watched, command: Command) -> None:
+        """Select a part of the recording, or switch whether it plays again and again."""
+        if player.info.live:
+            raise InputError(f"{player.info.name} is live; only a part of a recording can be selected")
+        if command.kind == "loop":
+            self.loop = command.value
+        else:
+            self.range_s = command.value
+        start_us, part = player.state().start_us, self.range_s if self.loop else None
+        player.loop_us = part and (start_us + round(part[0] * 1e6), start_us + round(part[1] * 1e6))
 
     def close(self) -> None:
         """Free the player and cancel the answer; safe to call twice."""

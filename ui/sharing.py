@@ -1,8 +1,9 @@
-"""Live sources that several visitors watch: each may pause for himself, the last one to leave turns it off.
+"""Live sources that several visitors watch: each looks where he wants, the last one to leave turns it off.
 
     shelf = Shelf()                              # one per program
     player = shelf.take(services.open_player(uri))
-    player.pause()                               # a live one freezes for this visitor only
+    player.pause() ; player.seek(t_us)           # this visitor looks back, within what the shared player keeps
+    player.follow()                              # at the newest data again
     player.close()                               # closes the source when nobody else watches it
 
 Files pass through untouched: their player belongs to one visitor anyway.
@@ -11,25 +12,36 @@ Files pass through untouched: their player belongs to one visitor anyway.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
-from streams.player import Player, PlayerState
+from streams.player import FASTEST, RATE_SPAN_US, SLOWEST, Player, PlayerState
+from streams.timeline import Timeline
 from streams.types import Events, Frame, InputError, SourceInfo, Window
+from streams.windows import clamped_span
 
-HELD_US = 1_000_000
-"""How much a frozen view keeps: what a question is about."""
+NEAR_US = 20_000
+"""Nearer to the newest data than this is following it."""
 
 
 class LiveView:
-    """One visitor's view of a live player, with the methods of a Player. Pausing freezes this view only."""
+    """One visitor's view of a live player, with the methods of a Player.
 
-    def __init__(self, player: Player, release: Callable[[], None]) -> None:
-        self._player, self._release = player, release
-        self._held: tuple[PlayerState, Window] | None = None
+    It follows the newest data until it is paused, sought or slowed down; then it plays behind by some seconds, for as
+    long as the shared player keeps that, and follows again when it has caught up. A paused view keeps what it shows.
+    """
+
+    loop_us: tuple[int, int] | None = None
+
+    def __init__(self, player: Player, release: Callable[[], None],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._player, self._release, self._clock = player, release, clock
+        self._lock = threading.Lock()
+        self._paused: Timeline | None = None
+        self._following, self._speed = True, 1.0
+        self._anchor_us, self._anchor_s = 0, clock()
 
     @property
     def info(self) -> SourceInfo:
@@ -38,58 +50,89 @@ class LiveView:
 
     @property
     def speed(self) -> float:
-        """A live source plays at speed 1."""
-        return 1.0
+        """Seconds of the source per second; other than 1 only behind the newest data."""
+        return self._speed
 
     @speed.setter
     def speed(self, speed: float) -> None:
-        if speed != 1:
-            raise InputError(f"{self.info.name} is live and plays at speed 1 only, got {speed:g}")
+        if not SLOWEST <= speed <= FASTEST:
+            raise InputError(f"the speed must lie between {SLOWEST} and {FASTEST:g}, got {speed:g}")
+        now = self._player.state()
+        with self._lock:
+            at_us = self._position_us(now)
+            if self._following and speed > 1:
+                raise InputError(f"{self.info.name} is live and shows its newest data; go back before going faster")
+            self._following = self._following and speed == 1
+            self._anchor(at_us)
+            self._speed = float(speed)
 
     def play(self) -> None:
-        """Follow the newest data again."""
-        self._held = None
+        """Go on from where the view was paused, behind the newest data."""
+        now = self._player.state()
+        with self._lock:
+            if self._paused is not None:
+                self._paused, self._following = None, False
+                self._anchor(self._anchor_us)
+                self._position_us(now)
+
+    def follow(self) -> None:
+        """Show the newest data again."""
+        with self._lock:
+            self._paused, self._following, self._speed = None, True, 1.0
 
     def pause(self) -> None:
-        """Keep the last second as it is now."""
-        if self._held is None:
-            state = self._player.state()
-            window = self._player.window(state.position_us, HELD_US)
-            self._held = replace(state, playing=False), window
+        """Stop here and keep everything that can be sought, while the source runs on."""
+        now, kept = self._player.state(), self._player.kept()
+        with self._lock:
+            if self._paused is None:
+                self._anchor(self._position_us(now))
+                self._paused, self._following = kept, False
+                self._oldest_us, self._newest_us = now.oldest_us, now.newest_us
 
     def step(self, dt_us: int) -> None:
-        """A live source cannot step. Raises InputError."""
-        raise InputError(f"{self.info.name} is live and cannot be sought; record it first")
+        """Pause and move by dt_us, either way, within what is kept."""
+        self.pause()
+        self.seek(self.state().position_us + dt_us)
 
-    seek = step
+    def seek(self, t_us: int) -> None:
+        """Look at t_us, clamped to what is kept; at its end a view that plays follows again."""
+        now = self._player.state()
+        with self._lock:
+            oldest_us, newest_us = self._bounds(now)
+            self._anchor(min(newest_us, max(oldest_us, t_us)))
+            self._following = self._paused is None and newest_us - self._anchor_us < NEAR_US
 
     def state(self) -> PlayerState:
         """Where this view stands; losses and errors are always the newest."""
-        now, held = self._player.state(), self._held
-        if held is None:
-            return now
-        return replace(held[0], error=now.error, n_dropped=now.n_dropped, n_rejected=now.n_rejected,
-                       damage=now.damage)
+        now = self._player.state()
+        with self._lock:
+            position_us, paused = self._position_us(now), self._paused
+            if self._following:
+                return now
+            oldest_us, newest_us = self._bounds(now)
+            state = replace(now, position_us=position_us, playing=paused is None and now.playing, speed=self._speed,
+                            oldest_us=oldest_us, newest_us=newest_us, following=False)
+        shown = paused or self._player.kept()
+        rate_hz = shown.count(position_us - RATE_SPAN_US, position_us) / (RATE_SPAN_US * 1e-6)
+        return replace(state, event_rate_hz=rate_hz)
 
     def events(self, start_us: int, end_us: int) -> Events:
         """Events in [start_us, end_us)."""
-        held = self._held
-        if held is None:
-            return self._player.events(start_us, end_us)
-        first, last = np.searchsorted(held[1].events["t"], (start_us, end_us))
-        return held[1].events[first:last]
+        paused = self._paused
+        return self._player.events(start_us, end_us) if paused is None else paused.events(start_us, end_us)
 
     def frame_at(self, t_us: int) -> Frame | None:
         """Latest frame at or before t_us."""
-        held = self._held
-        if held is None:
-            return self._player.frame_at(t_us)
-        return next((frame for frame in reversed(held[1].frames) if frame.t_us <= t_us), None)
+        paused = self._paused
+        return self._player.frame_at(t_us) if paused is None else paused.frame_at(t_us)
 
     def window(self, end_us: int, length_us: int) -> Window:
-        """The window that ends at end_us, or the frozen second."""
-        held = self._held
-        return self._player.window(end_us, length_us) if held is None else held[1]
+        """The window that ends at end_us, from what is kept."""
+        paused, state = self._paused, self.state()
+        if paused is None:
+            return self._player.window(end_us, length_us)
+        span = clamped_span(end_us, length_us, state.oldest_us, state.newest_us)
+        return paused.window(*span, state.start_us)
 
     def wait_until(self, predicate: Callable[[PlayerState], bool], timeout_s: float = 5.0) -> bool:
         """Wait until the predicate holds for the shared player's state."""
@@ -98,7 +141,30 @@ class LiveView:
     def close(self) -> None:
         """Stop watching. May be called any number of times."""
         release, self._release = self._release, _nothing
+        self._paused = None
         release()
+
+    # The playhead; with the lock held.
+
+    def _anchor(self, at_us: int) -> None:
+        self._anchor_us, self._anchor_s = at_us, self._clock()
+
+    def _bounds(self, now: PlayerState) -> tuple[int, int]:
+        return (now.oldest_us, now.newest_us) if self._paused is None else (self._oldest_us, self._newest_us)
+
+    def _position_us(self, now: PlayerState) -> int:
+        """Where the view is: the newest, the paused place, or as far behind as its clock and the buffer say."""
+        if self._following:
+            return now.position_us
+        if self._paused is not None:
+            return self._anchor_us
+        at_us = self._anchor_us + round((self._clock() - self._anchor_s) * 1e6 * self._speed)
+        if at_us >= now.newest_us:
+            self._following, self._speed = now.playing, 1.0
+            return now.position_us
+        if at_us < now.oldest_us:
+            self._anchor(now.oldest_us)
+        return max(at_us, now.oldest_us)
 
 
 def _nothing() -> None:

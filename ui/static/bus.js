@@ -2,7 +2,7 @@
 // A text message is a JSON array of {k: type, ...}; a binary one is [u8 kind][u32le ms][image file].
 window.pf = (() => {
   'use strict';
-  const VERSION = 2, UNKNOWN = 4401, REPLACED = 4409;
+  const VERSION = 3, UNKNOWN = 4401, REPLACED = 4409;
   const listeners = {};
   let socket = null, token = null, retry = 0, timer = 0, owed = [];
 
@@ -55,9 +55,9 @@ window.pf = (() => {
   return {
     on, emit, send, open, token: () => token,
     /** 75.26 -> "1:15.3" */
-    clock(seconds) {
-      const tenths = Math.max(0, Math.round(seconds * 10)), minutes = Math.floor(tenths / 600);
-      return `${minutes}:${((tenths - minutes * 600) / 10).toFixed(1).padStart(4, '0')}`;
+    clock(seconds, digits = 1) {
+      const ticks = Math.max(0, Math.round(seconds * 10 ** digits)), minutes = Math.floor(ticks / (60 * 10 ** digits));
+      return `${minutes}:${(ticks / 10 ** digits - minutes * 60).toFixed(digits).padStart(3 + digits, '0')}`;
     },
     /** Value of one of our CSS colour variables. */
     colour: name => getComputedStyle(root()).getPropertyValue(name).trim(),

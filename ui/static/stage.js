@@ -1,13 +1,13 @@
-// The stage: event view, RGB view, caption, scrubber and playback controls.
+// The stage: event view, RGB view, caption and playback controls; the scrubber has a file of its own.
 pf.stage = element => {
   'use strict';
   const q = selector => element.querySelector(selector);
   const views = {1: q('[data-kind="1"]'), 2: q('[data-kind="2"]')};
-  const bar = q('.bar'), canvas = bar.querySelector('canvas');
-  const ON = {'dark': '#FFFFFF', 'light': '#2F6FC4', 'orange-blue': '#E69F00', 'grey': '#FFFFFF'};
-  const OFF = {'dark': '#5BA3F0', 'light': '#1E2534', 'orange-blue': '#56B4E9', 'grey': '#000000'};
-  const now = {at: 0, duration: 0, playing: false, live: false, shares: [], marks: [], captions: true};
-  let source = null, dragging = false, problem = '';
+  // background, brighter, darker: as ui/render.py has them
+  const COLOURS = {'dark': ['#1E2534', '#FFFFFF', '#5BA3F0'], 'light': ['#FFFFFF', '#2F6FC4', '#1E2534'],
+                   'orange-blue': ['#1E1E1E', '#E69F00', '#56B4E9'], 'grey': ['#808080', '#FFFFFF', '#000000']};
+  const now = {at: 0, from: 0, until: 0, playing: false, live: false, shares: [], marks: [], range: null, captions: true};
+  let source = null, problem = '', colours = COLOURS.dark, over = false, shown = [];
 
   function veil(kind, title, text = '', busy = false) {
     const node = views[kind].querySelector('.veil');
@@ -24,10 +24,14 @@ pf.stage = element => {
     if (target.width !== bitmap.width || target.height !== bitmap.height) {
       target.width = bitmap.width; target.height = bitmap.height;
     }
-    target.getContext('2d').drawImage(bitmap, 0, 0);
+    const context = target.getContext('2d');
+    if (kind === 1 && !(over && source.frame_size)) { context.fillStyle = colours[0]; context.fillRect(0, 0, target.width, target.height); }
+    else context.clearRect(0, 0, target.width, target.height);
+    context.drawImage(bitmap, 0, 0);
     view.dataset.painted = at;
+    if (kind === 1 || !source.event_size) shown = [...shown.filter(when => when > performance.now() - 1000), performance.now()];
     if (!(problem && kind === 1)) veil(kind);
-    if (kind === 1 && !dragging && (settled('seek') || Math.abs(at - now.at) < 0.5)) { now.at = at; place(); }
+    if (kind === 1 && !scrubber.busy() && (settled('seek') || Math.abs(at - now.at) < 0.5)) { now.at = at; place(); }
   });
 
   // Source
@@ -43,7 +47,7 @@ pf.stage = element => {
   pf.on('source', message => {
     source = message;
     newest = null;
-    Object.assign(now, {at: 0, shares: [], marks: [], live: message.live, duration: message.duration_s || 0});
+    Object.assign(now, {at: 0, from: 0, until: message.duration_s || 0, shares: [], marks: [], range: null, live: message.live});
     problem = '';
     const origin = (kind, words) => { views[kind].querySelector('.origin').textContent = words || 'none'; };
     origin(1, message.events_origin);
@@ -57,10 +61,12 @@ pf.stage = element => {
     const about = [listed ? '' : message.name, message.live ? 'live' : 'recording', sizes.join(' / '), message.sensor];
     for (const node of document.querySelectorAll('.source')) node.textContent = node.title = about.filter(Boolean).join(' · ');
     element.querySelector('.stage').classList.toggle('live', message.live);
+    arrange();
+    parted();
     caption();
     place();
   });
-  pf.on('histogram', message => { now.shares = message.shares; draw(); });
+  pf.on('histogram', message => { now.shares = message.shares; scrubber.draw(); });
 
   // State of the player; what the visitor has just set is not overwritten by a state that was on its way
 
@@ -75,8 +81,10 @@ pf.stage = element => {
   const plenty = number => number >= 1e6 ? `${(number / 1e6).toFixed(1)} M` : number >= 1e4 ? `${Math.round(number / 1e3)} k` : `${Math.round(number)}`;
   pf.on('play', message => { newest = message; obey(message); });
   function obey(message) {
-    Object.assign(now, {playing: message.playing, live: message.live, duration: message.duration_s || 0, captions: message.captions});
-    if (!dragging && settled('seek')) now.at = message.at_s;
+    Object.assign(now, {playing: message.playing, live: message.live, from: message.from_s, until: message.until_s, captions: message.captions});
+    if (!scrubber.busy() && settled('seek')) now.at = message.at_s;
+    if (!scrubber.busy() && settled('range')) now.range = message.range_s;
+    if (settled('loop')) q('.loop').checked = message.loop;
     q('.rate').textContent = source?.event_size ? `${plenty(message.rate_hz)} events/s` : '';
     if (settled('speed')) q('.speed').value = String(message.speed);
     if (settled('captions')) q('.captions').checked = message.captions;
@@ -87,9 +95,21 @@ pf.stage = element => {
     if (stopped !== problem) { problem = stopped; veil(1, stopped && 'The source stopped', stopped); }
     q('.play').textContent = message.playing ? '❚❚' : message.ended ? '↻' : '▶';
     q('.play').setAttribute('aria-label', message.playing ? 'Pause' : message.ended ? 'Play again' : 'Play');
-    q('.following').textContent = message.playing ? '● live, following' : 'paused, the camera runs on';
+    const late = message.until_s - message.at_s;
+    q('.following').textContent = message.following ? '● live, following' : `${late.toFixed(1)} s behind: go live`;
+    q('.following').classList.toggle('late', !message.following);
+    q('.health').textContent = health(message);
+    parted();
     caption();
     place();
+  }
+  function health(message) {
+    const words = [];
+    if (message.delay_ms !== null) words.push(`delay ${message.delay_ms} ms`);
+    const fresh = shown.filter(when => when > performance.now() - 1000).length;
+    if (message.playing && fresh) words.push(`${fresh} pictures/s`);
+    if (message.live && !message.dropped) words.push('no event dropped');
+    return words.join(' · ');
   }
   function losses(message) {
     const lost = [];
@@ -125,7 +145,7 @@ pf.stage = element => {
     now.marks.push(message);
     now.marks.sort((a, b) => a.end_s - b.end_s);
     caption();
-    draw();
+    scrubber.draw();
   });
   let asked = '', failure = '';
   pf.on('start', message => {
@@ -146,69 +166,66 @@ pf.stage = element => {
     q('.when').textContent = last ? pf.clock(last.end_s) : '';
   }
 
-  // Scrubber
+  // Scrubber and the selected part
 
+  const scrubber = pf.scrubber(element, now, (what = 'seek') => { touch(what); if (what === 'seek') caption(); else parted(); });
   function place() {
-    q('.time').textContent = now.live ? pf.clock(now.at) : `${pf.clock(now.at)} / ${pf.clock(now.duration)}`;
-    bar.setAttribute('aria-valuenow', now.at.toFixed(2));
-    bar.setAttribute('aria-valuemax', now.duration.toFixed(2));
-    bar.setAttribute('aria-valuetext', pf.clock(now.at));
-    draw();
+    const precise = Number(q('.speed').value) < 0.5 ? 3 : 1;
+    q('.time').textContent = now.live ? pf.clock(now.at, precise) : `${pf.clock(now.at, precise)} / ${pf.clock(now.until)}`;
+    scrubber.place();
   }
-  const draw = pf.lazily(() => {
-    const [g, w, h] = pf.fit(canvas);
-    if (now.live || !now.duration) return;
-    const x = seconds => seconds / now.duration * w, part = w / Math.max(1, now.shares.length);
-    g.fillStyle = pf.colour('--rate');
-    now.shares.forEach((share, i) => { const high = (h - 12) * share; g.fillRect(i * part, h - high, Math.max(0.6, part - 0.6), high); });
-    g.fillStyle = pf.colour('--mark');
-    for (const mark of now.marks) {
-      const m = x(mark.end_s);
-      g.beginPath(); g.moveTo(m - 4.5, 0); g.lineTo(m + 4.5, 0); g.lineTo(m, 8); g.fill();
-    }
-    g.fillStyle = pf.colour('--ink');
-    g.fillRect(x(now.at) - 1, 0, 2, h);
-  });
-  let waiting = 0;
-  function seek(seconds) {
-    now.at = Math.min(now.duration, Math.max(0, seconds));
-    touch('seek');
-    caption();
-    place();
-    waiting ||= setTimeout(() => { waiting = 0; pf.send('seek', now.at); }, 50);   // a drag is not a flood
+  function parted() {
+    q('.parted').hidden = !now.range;
+    q('.part').setAttribute('aria-pressed', !!now.range);
+    if (now.range) q('.span').textContent = `${pf.clock(now.range[0])} – ${pf.clock(now.range[1])}`;
   }
-  const under = event => { const box = bar.getBoundingClientRect(); return (event.clientX - box.left) / box.width * now.duration; };
-  bar.addEventListener('pointerdown', event => { if (now.live) return; dragging = true; bar.setPointerCapture(event.pointerId); seek(under(event)); });
-  bar.addEventListener('pointermove', event => {
-    if (dragging) return seek(under(event));
-    const near = now.marks.find(mark => Math.abs(mark.end_s - under(event)) < now.duration * 0.008);
-    bar.title = near ? `${pf.clock(near.end_s)} ${near.text.trim()}` : '';
+  q('.part').addEventListener('click', () => {
+    const width = Math.min(2, (now.until - now.from) / 4), from = Math.min(now.at, now.until - width);
+    scrubber.select(now.range ? null : [from, from + width]);
   });
-  for (const kind of ['pointerup', 'pointercancel']) bar.addEventListener(kind, () => { dragging = false; });
-  bar.addEventListener('keydown', event => {
-    const by = {ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageUp: 10, PageDown: -10}[event.key];
-    if (by) seek(now.at + by); else if (event.key === 'Home') seek(0); else if (event.key === 'End') seek(now.duration); else return;
-    event.preventDefault();
-  });
+  q('.whole').addEventListener('click', () => { scrubber.select(null); q('.part').focus(); });
+  q('.loop').addEventListener('change', event => { touch('loop'); pf.send('loop', event.target.checked); });
 
   // Controls
 
   q('.play').addEventListener('click', () => pf.send('toggle'));
+  q('.following').addEventListener('click', () => pf.send('follow'));
   const move = (kind, by) => { delete touched.seek; pf.send(kind, by); };
   q('.back').addEventListener('click', () => move('step', -1));
   q('.forth').addEventListener('click', () => move('step', 1));
   for (const [name, value] of [['speed', node => +node.value], ['captions', node => node.checked]]) {
     q(`.${name}`).addEventListener('change', event => { touch(name); pf.send(name, value(event.target)); });
   }
-  q('.palette').addEventListener('change', event => { pf.send('palette', event.target.value); swatches(event.target.value); });
-  q('.accumulation').addEventListener('input', event => { q('output').textContent = `last ${event.target.value} ms`; pf.send('accumulation', +event.target.value); });
+  q('.palette').addEventListener('change', event => { pf.send('palette', event.target.value); paint(event.target.value); });
+  q('.style').addEventListener('change', event => { pf.send('style', event.target.value); covers(); });
+  q('.accumulation').addEventListener('input', event => { pf.send('accumulation', +event.target.value); covers(); });
+  q('.layout').addEventListener('change', event => { pf.send('layout', event.target.checked ? 'over' : 'beside'); arrange(); });
   pf.on('hello', message => {
-    q('.palette').value = message.palette;
+    for (const name of ['palette', 'style']) q(`.${name}`).value = message[name];
     q('.accumulation').value = message.accumulation_ms;
-    q('output').textContent = `last ${message.accumulation_ms} ms`;
-    swatches(message.palette);
+    q('.layout').checked = message.layout === 'over';
+    covers();
+    paint(message.palette);
+    arrange();
   });
-  function swatches(name) { q('.sw.on').style.background = ON[name]; q('.sw.off').style.background = OFF[name]; }
+  function covers() {
+    const fading = ['decay', 'surface'].includes(q('.style').value);
+    q('output').textContent = `${fading ? 'fades over' : 'last'} ${q('.accumulation').value} ms`;
+  }
+  function paint(name) {
+    colours = COLOURS[name];
+    q('.sw.on').style.background = colours[1];
+    q('.sw.off').style.background = colours[2];
+  }
+  /** Beside or over each other; over only where both views have one geometry. */
+  function arrange() {
+    const same = !source || (source.event_size && source.event_size === source.frame_size);
+    over = q('.layout').checked && !!same;
+    q('.layout').disabled = !same;
+    q('.overlaid').title = same ? 'Both cameras look through one lens here, so their pictures fit over each other.'
+      : 'Only where both views have one geometry; this source has two cameras side by side, or one kind of picture.';
+    q('.views').classList.toggle('over', over);
+  }
 
   document.addEventListener('keydown', event => {
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || event.target.isContentEditable) return;
@@ -217,10 +234,19 @@ pf.stage = element => {
     if (key === ' ' && !event.target.closest('button, [role="button"]')) pf.send('toggle');
     else if (key === ',' || key === '.') move('step', key === ',' ? -1 : 1);
     else if (key === 'j' || key === 'l') move('skip', key === 'j' ? -5 : 5);
+    else if (key === 'i' || key === 'o') edge(key === 'i');
+    else if (key === 'r' && now.range) q('.loop').click();
+    else if (key === 'g' && now.live) pf.send('follow');
     else if (key === '/') document.querySelector('#ask textarea, #ask input')?.focus();
     else return;
     event.preventDefault();
   });
+
+  /** Start or end of the selected part, at the playhead. */
+  function edge(start) {
+    const [from, until] = now.range || [now.from, now.until];
+    scrubber.select(start ? [now.at, until > now.at ? until : now.until] : [from < now.at ? from : now.from, now.at]);
+  }
 
   pf.on('conn', state => {
     element.querySelector('.stage').classList.toggle('lost', state !== 'open');
@@ -230,7 +256,5 @@ pf.stage = element => {
                    replaced: ['This page is open elsewhere', 'Reload this page to go on here.']}[state];
     veilBoth(...words);
   });
-  new ResizeObserver(draw).observe(bar);
-  pf.on('theme', draw);
   place();
 };
