@@ -404,7 +404,7 @@ def test_a_live_view_looks_back_in_slow_motion_and_catches_up() -> None:
     view.speed = 0.1
     clock.now_s += 1
     assert view.state().position_us == 8_600_000
-    assert view.state().event_rate_hz == 100
+    assert view.state().event_rate_hz == pytest.approx(100)
     assert len(view.events(8_500_000, 8_600_000)) == 10
     view.seek(0)
     assert view.state().position_us == 4_990_000
