@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it where it is installed
 
 
 def interactive() -> bool:

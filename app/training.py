@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from app import terminal
-from app.compose import ModelOptions, choose_device, load
+from app.compose import ModelOptions, choose_device, load, quiet_libraries
 from streams.types import InputError
 
 if TYPE_CHECKING:
@@ -75,10 +75,13 @@ def train_drafters(what: str, options: DrafterOptions) -> None:
     these cannot learn from what is there, and raises InputError where none can."""
     from pipeline.adapters import LEVELS
     from pipeline.training import heads
+    from pipeline.training.recorded import Data
 
     if what != "all":
         train_drafter(what, options)
         return
+    if options.data is not None:
+        Data.read(options.data)  # what all of them lack is said once
     reasons, names = list[str](), [*heads.TRAINABLE, *(f"adapter:{level}" for level in LEVELS)]
     for name in names:
         try:
@@ -106,6 +109,7 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
         raise InputError(f"there is nothing to train for {name!r}; use mini, all or one of {', '.join(known)}")
     if options.scenes < 1 or options.steps < 1:
         raise InputError(f"--scenes {options.scenes} and --steps {options.steps} must both be at least 1")
+    quiet_libraries()
     if name in ("adapter:L6", joint.NAME):
         low_rank_library()
     workers = launched(choose_device(options.models.device))

@@ -76,7 +76,7 @@ def test_a_jointly_trained_pair_is_a_pair_of_its_own(tmp_path: Path) -> None:
     assert {*progress[-1].losses} == {"kept", "words"}
     assert all(torch.equal(verifier().model.decoder.state_dict()[name], value) for name, value in before.items())
     models = load_models(CPU, f"mini:{folder}")
-    assert models.summary.endswith("mini-rgb, changed by medusa:joint, (11.9 M) checks")
+    assert models.summary.endswith("mini-rgb changed by medusa:joint (11.9 M) checks")
     assert models.rgb.decoder is not None
     assert not torch.equal(models.rgb.decoder.state_dict()["layers.0.qkv.weight"], before["layers.0.qkv.weight"])
     window, limits = next(clips(1)), Limits(max_new_tokens=12)

@@ -43,7 +43,7 @@ class MiniVLM:
     def __init__(self, side: Literal["event", "rgb"], model: MiniModel, tokenizer: Tokenizer) -> None:
         self.name, self.side = f"mini-{side}", side
         if model.changed_by:
-            self.name += f", changed by {model.changed_by},"
+            self.name += f" changed by {model.changed_by}"
         self.reads: Literal["frames", "events", "nothing"] = "frames" if side == "rgb" else "events"
         self.model, self.tokenizer = model, tokenizer
         self.decoder: Decoder | None = model.decoder
