@@ -20,15 +20,13 @@ from pipeline.adapters import LEVELS
 from pipeline.captioner import Captioner
 from pipeline.decoding import Limits
 from pipeline.measure import answered
-from pipeline.models import Models
-from pipeline.placement import Placement
+from pipeline.models import load_models
 from pipeline.training import recorded, traces
 from pipeline.training.adapters import event_states, train_adapter
 from pipeline.training.fitting import Run, Words
 from pipeline.training.heads import TRAINABLE
 from pipeline.training.recorded import Asked, Data, split
 from pipeline.training.traces import Trace, load_part, window_traces
-from pipeline.vlms import eventgpt, llava
 from streams.sources import open_source
 from streams.types import InputError, Resolution, SourceInfo, Window
 from streams.windows import windows
@@ -70,9 +68,10 @@ def test_a_state_is_paired_with_the_word_it_predicts() -> None:
         assert one.event_prompt == one.tokens[:one.prompt]
 
 
-def test_without_a_shared_vocabulary_only_the_verifier_is_kept() -> None:
+def test_without_shared_words_only_the_verifier_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     models = toy_models()
-    (one,) = window_traces(models.rgb, None, WINDOWS[0], [("Why?", [])], rows=False)
+    monkeypatch.setattr(traces, "relation", lambda event, rgb: "text")
+    (one,) = window_traces(models.rgb, models.event, WINDOWS[0], [("Why?", [])], rows=False)
     assert (one.event, one.event_prompt, one.visual, one.entering, one.event_visual) == (None,) * 5
     assert len(one.states) == len(one.tokens)
 
@@ -154,9 +153,10 @@ def test_published_models_learn_from_each_other(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     tiny_llava(tmp_path / "llava")
     tiny_eventgpt(tmp_path / "eventgpt")
-    where = Placement(torch.device("cpu"), torch.float32)
-    rgb, event = llava.load("rgb", tmp_path / "llava", where), eventgpt.load("event", tmp_path / "eventgpt", where)
-    models = Models(rgb, event, None, rgb.tokenizer)
+    models = load_models(torch.device("cpu"), f"llava:{tmp_path / 'llava'}", f"eventgpt:{tmp_path / 'eventgpt'}")
+    rgb, event = models.rgb, models.event
+    assert event is not None
+    assert event.tokenizer.vocabulary != rgb.tokenizer.vocabulary
     seen = [replace(tiny_window(seed), events=events(seed)) for seed in range(3)]
     (one,) = window_traces(rgb, event, seen[0], [(QUESTION, [])])
     assert one.event_prompt not in (None, one.tokens[:one.prompt])

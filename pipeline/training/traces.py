@@ -22,6 +22,7 @@ from pipeline.acceptance import Greedy, walk
 from pipeline.session import DecoderSession
 from pipeline.training.loop import Progress
 from pipeline.training.questions import SHORT, ask
+from pipeline.translation import relation
 from pipeline.types import VLM, Draft, Session
 from streams.scenes.generate import random_scene
 from streams.scenes.render import render_window
@@ -42,7 +43,7 @@ LONGEST = 160
 class Trace:
     """One answer: tokens [T] of question and answer, prompt: how many of them ask, states [T, taps, D] of the
     verifier that led to each token, event [T - prompt, D_event]: the event VLM's that led to each of the answer, None
-    without an event VLM to which these are the same words; it reads the question as event_prompt (None = likewise).
+    without an event VLM that has the same words; it reads the question as event_prompt (None = likewise).
 
     Rows in front of the text, one tensor for all answers about a window, None where they were not kept: visual [V, D]:
     the verifier's last states there; entering [V, D], event_visual [V', D_event]: what its decoder and the event VLM's
@@ -83,7 +84,7 @@ def trace(rgb: VLM, event: VLM | None, window: Window, question: str, guess: Seq
     session = rgb.open(window, question)
     answer, states = follow(session, guess, rgb.tokenizer.ends)
     prefix, along, prompt = session.prefix, None, None
-    if event is not None and _same_words(rgb, event, answer):
+    if event is not None:
         other = event.open(window, question)
         other.prefill()
         prompt = other.prefix.prompt
@@ -94,21 +95,20 @@ def trace(rgb: VLM, event: VLM | None, window: Window, question: str, guess: Seq
                  prefix.hidden[:prefix.visual, -1].half().cpu(), event_prompt=prompt)
 
 
-def _same_words(rgb: VLM, event: VLM, tokens: Sequence[int]) -> bool:
-    """Whether tokens of the verifier say the same to the event VLM; vocabularies may differ in what no answer holds."""
-    return all(token < event.tokenizer.size and event.tokenizer.bytes_of(token) == rgb.tokenizer.bytes_of(token)
-               for token in tokens)
-
-
 def window_traces(rgb: VLM, event: VLM | None, window: Window, asked: Sequence[tuple[str, Sequence[int]]],
                   rows: bool = True) -> list[Trace]:
     """Answers to questions about one window, each with a guess of its answer; rows: whether those in front of the text
-    are kept. They cannot see the question, so they are the same for all, and one tensor is written once."""
+    are kept. They cannot see the question, so they are the same for all, and one tensor is written once.
+
+    An event VLM that has other words than the verifier cannot read its answers and is left out.
+    """
+    if event is not None and relation(event.tokenizer, rgb.tokenizer) == "text":
+        event = None
     traces = [trace(rgb, event, window, question, guess) for question, guess in asked]
     if not rows or not traces:
         return [replace(one, visual=None) for one in traces]
     visual, entering = traces[0].visual, _entering(rgb, window, asked[0][0])
-    seen = None if traces[0].event is None else _entering(event, window, asked[0][0])
+    seen = _entering(event, window, asked[0][0])
     return [replace(one, visual=visual, entering=entering, event_visual=seen) for one in traces]
 
 
