@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import webbrowser
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from app import terminal
 from app.compose import ModelOptions, bundled_recording, load, quiet_libraries
@@ -21,7 +23,7 @@ from pipeline.types import Records
 from streams.player import Player
 from streams.sources import open_source
 from streams.types import InputError, Window
-from ui.services import Answer, AskSettings, Services
+from ui.services import Answer, AskSettings, Curve, Services
 
 BUNDLED = "mini"
 SMALL_WORLD = "demonstration models of a small rendered world"
@@ -72,7 +74,19 @@ def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
         recordings[first_name] = first
     return Services(recordings, first, _offered(models), models.summary, "none" if adapter is None else adapter.name,
                     Players().open, conversations(pairs), pairs.names,
-                    SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "")
+                    SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads))
+
+
+def measured_curves(folder: Path) -> dict[str, Curve]:
+    """P(accepted | cos_sim) by drafter, where `parafovea calibrate --json` was kept beside the pair's draft heads."""
+    path = folder / "calibration.json"
+    if not path.is_file():
+        return {}
+    line = json.loads(path.read_text(encoding="utf-8"))
+    return {name: Curve([list(point) for point in zip(row["curves"]["all"]["cos_sim"],
+                                                      row["curves"]["all"]["acceptance"], strict=True)],
+                        f"parafovea calibrate on {line['clips']} scenes, {row['guesses']} guesses")
+            for name, row in line["drafters"].items()}
 
 
 def _offered(models: Models) -> list[str]:

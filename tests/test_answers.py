@@ -188,16 +188,16 @@ def test_a_comparison_that_is_stopped_measures_nothing() -> None:
 # Counts
 
 
-def test_agreement_is_counted_by_cosine_and_adapter() -> None:
+def test_agreement_is_counted_by_cosine_and_drafter() -> None:
     counts = AgreementCounts()
     nodes = [Node(" a", 1, -1, 1, "vlm", verdict, cos) for verdict, cos in
              [("accepted", 0.97), ("rejected", 0.96), ("accepted", 1.0), ("rejected", -0.2), ("unreached", 0.5),
               ("accepted", None)]]
-    counts.add("L1", nodes)
-    counts.add("own", nodes[:1])
-    message = counts.message("L1")
+    counts.add("vlm", nodes)
+    counts.add("eagle", nodes[:1])
+    message = counts.message("vlm")
     assert (message.accepted[-1], message.total[-1], message.total[0], sum(message.total)) == (2, 3, 1, 4)
-    assert counts.message("own").total[int(0.97 * BINS)] == 1
+    assert counts.message("eagle").total[int(0.97 * BINS)] == 1
 
 
 # The narrator without a page

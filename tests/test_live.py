@@ -21,7 +21,7 @@ from ui.caption_clock import CaptionClock
 from ui.live import CREDITS, REPLACED, UNKNOWN
 from ui.protocol import EVENT_PICTURE, VERSION
 from ui.services import Services
-from ui.sessions import Session
+from ui.session import Session
 from ui.sharing import LiveView, Shelf
 
 

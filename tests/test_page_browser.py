@@ -17,7 +17,7 @@ from toy_services import MARKUP, SLOW, TREE, said, toy_services
 import ui
 from ui.render import PALETTE_COLOURS
 from ui.services import Services
-from ui.sessions import Session
+from ui.session import Session
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect

@@ -155,12 +155,12 @@ class Marked:
 class Agreement:
     """How often guesses were accepted, by their cos_sim, in this visit.
 
-    adapter: what the drafter's states were compared through; every one has a scale of its own. Bin i of n holds
-    cos_sim in [i/n, (i+1)/n), the first everything below, the last 1 itself.
+    drafter: every one has a scale of its own. Bin i of n holds cos_sim in [i/n, (i+1)/n), the first everything below,
+    the last 1 itself.
     """
 
     k: ClassVar[str] = "agreement"
-    adapter: str
+    drafter: str
     accepted: list[int]
     total: list[int]
 

@@ -40,7 +40,7 @@ class Board:
         elif isinstance(message, Histogram):
             self._latest["histogram"] = message
         elif isinstance(message, Agreement):
-            self._counts[message.adapter] = message
+            self._counts[message.drafter] = message
         elif isinstance(message, (Compared, Measured)):
             self._on_comparison(message)
         elif not isinstance(message, Playing):

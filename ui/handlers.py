@@ -21,7 +21,8 @@ from ui.asking import Asking
 from ui.links import read_link
 from ui.parts import RULES
 from ui.services import AskSettings, Services
-from ui.sessions import Session, Sessions
+from ui.session import Session
+from ui.sessions import Sessions
 from ui.trace import MAX_BYTES, read_traces
 
 OPENING_S = 20.0

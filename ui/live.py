@@ -19,7 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ui.painter import Painter
 from ui.protocol import EVENT_PICTURE, RGB_PICTURE, Message, Playing, encode, parse_command
-from ui.sessions import Session, Sessions
+from ui.session import Session
+from ui.sessions import Sessions
 
 CREDITS = 2
 FRAME_PERIOD_S = 1 / 30

@@ -17,7 +17,7 @@ from ui.render import SHADES, event_image, event_png, frame_jpeg, look_back_us, 
 if TYPE_CHECKING:
     from streams.player import PlayerState
     from streams.types import Frame
-    from ui.sessions import Session
+    from ui.session import Session
     from ui.sharing import Watched
 
 

@@ -19,6 +19,7 @@ from functools import cache
 from typing import Any, ClassVar, TypeAlias
 
 from ui.answer_messages import AnswerMessage, Word, Work
+from ui.services import Curve
 
 VERSION = 3
 """Raised when a message changes its meaning; the page reloads itself on a mismatch."""
@@ -41,6 +42,7 @@ class Hello:
     style: str
     accumulation_ms: int
     layout: str
+    curves: dict[str, Curve]
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ def _plain(value: Any) -> Any:
         return round(value, 5) if math.isfinite(value) else None
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, (Word, Work)):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (Word, Work, Curve)):
         return {name: _plain(getattr(value, name)) for name in _names(type(value))}
     return value
 

@@ -51,12 +51,21 @@ InputError. One answer runs at a time in the whole program; a further call waits
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A measured curve: points (cos_sim, share accepted), and in words where it comes from."""
+
+    points: list[list[float]]
+    said: str
+
+
+@dataclass(frozen=True)
 class Services:
     """Everything the page may do.
 
     recordings: label -> URI of what can be opened from the list. first_uri: opened when a visitor arrives.
     drafters: names for the settings. models: one sentence about the two models, shown in the header; note: what
     they are, where that is not plain. pairs: names of the model pairs to choose from, the first is the default.
+    curves: P(accepted | cos_sim) as calibrate measured it, by drafter.
     cos_adapter: name of the adapter that cos_sim is computed with.
     open_player(uri): a started Player; raises InputError. Live sources may be shared between visitors.
     converse(): begins a conversation with its own memory, one per visitor.
@@ -71,3 +80,4 @@ class Services:
     converse: Callable[[], Answer]
     pairs: list[str] = field(default_factory=list)
     note: str = ""
+    curves: dict[str, Curve] = field(default_factory=dict)

@@ -1,9 +1,8 @@
-"""Who is here: one Session per browser tab, with its own player, its own narrator and its own view settings.
+"""Who is here: one Session per browser tab.
 
-    session = sessions.create(request.session_hash)
-    session.open("Bundled story", uri)          # raises InputError and keeps the last good source
+    session = sessions.create(request.session_hash, link)
     sessions.by_token(token)                    # the live channel finds it; unguessable
-    sessions.drop(request.session_hash)         # the tab was closed: player freed, answer cancelled
+    sessions.drop(request.session_hash)         # the tab was closed
 """
 
 from __future__ import annotations
@@ -12,255 +11,18 @@ import logging
 import secrets
 import threading
 import time
-from dataclasses import asdict, replace
-from typing import Protocol
 
-from streams.types import InputError, SourceInfo
-from ui.answer_messages import Marked
-from ui.board import Board
+from streams.types import InputError
 from ui.links import Link
-from ui.narrator import Narrator
-from ui.protocol import (
-    VERSION,
-    Command,
-    Hello,
-    Histogram,
-    Message,
-    Playing,
-    SourceFailed,
-    SourceLoading,
-    SourceOpened,
-    View,
-)
 from ui.services import Services
-from ui.sharing import LiveView, Shelf, Watched
+from ui.session import Session
+from ui.sharing import Shelf
 from ui.turns import Turns
 
-HISTOGRAM_BINS = 160
 UNSEEN_S = 120.0
 """A session whose page has not been connected for so long is dropped."""
 
-EVENTS_ORIGIN = {"camera": "camera", "simulated": "simulated from video", "rendered": "rendered scene"}
-FRAMES_ORIGIN = {"camera": "camera", "video": "video", "rendered": "rendered scene",
-                 "reconstructed": "reconstructed from events"}
-
 log = logging.getLogger(__name__)
-
-
-class Outbox(Protocol):
-    """Where a session's messages go while a page is connected."""
-
-    def put(self, messages: list[Message]) -> None:
-        """Send soon; callable from any thread."""
-
-    def end(self, replaced: bool) -> None:
-        """Close: another connection took over, or the session is over."""
-
-
-class Session:
-    """One visitor. view: how the events are drawn. range_s: what questions are about, None = the seconds before the
-    playhead; loop: it plays again and again. delay_ms: see protocol.Playing. link: what the page's address asks for;
-    ready: it is open.
-    """
-
-    def __init__(self, services: Services, turns: Turns, shelf: Shelf, link: Link | None = None) -> None:
-        self.token = secrets.token_urlsafe(24)
-        self.view = View()
-        self.range_s: tuple[float, float] | None = None
-        self.loop = True
-        self.delay_ms: int | None = None
-        self.player: Watched | None = None
-        self.source_name: str | None = None
-        self.chat: list[dict[str, str]] = []
-        self.seen_s = time.monotonic()
-        self.narrator = Narrator(services, self.publish, turns)
-        self.link, self.ready = link or Link(), threading.Event()
-        self.narrator.set_up(self.link.settings, self.link.window_s)
-        self._services, self._shelf = services, shelf
-        self._board, self._outbox = Board(), None
-        self._lock = threading.Lock()
-        self._opening = threading.Lock()
-        self._closed = False
-
-    # messages
-
-    def publish(self, messages: list[Message]) -> None:
-        """Tell the page, now or when it connects."""
-        with self._lock:
-            for message in messages:
-                self._board.add(message)
-            if self._outbox is not None:
-                self._outbox.put(messages)
-
-    def marks(self) -> list[Marked]:
-        """The captions of the source that is open."""
-        with self._lock:
-            return self._board.marks
-
-    def attach(self, outbox: Outbox) -> None:
-        """A page connected: tell it everything so far, then everything new; an older connection ends."""
-        with self._lock:
-            if self._outbox is not None:
-                self._outbox.end(replaced=True)
-            self._outbox = outbox
-            hello = Hello(VERSION, self._services.models, self._services.note, self._services.cos_adapter,
-                          self.narrator.captions, **asdict(self.view))
-            outbox.put([hello, *self._board.messages()])
-        self.narrator.watched = True
-
-    def detach(self, outbox: Outbox) -> None:
-        """The page is gone, perhaps only for a moment."""
-        with self._lock:
-            if self._outbox is outbox:
-                self._outbox = None
-                self.narrator.watched = False
-                self.seen_s = time.monotonic()
-
-    @property
-    def connected(self) -> bool:
-        """True while a page is connected."""
-        return self._outbox is not None
-
-    # source
-
-    def open(self, name: str, uri: str) -> None:
-        """Open a source and switch to it. Raises InputError and keeps the last good one when that fails."""
-        with self._opening:
-            self.publish([SourceLoading(name)])
-            try:
-                player = self._shelf.take(self._services.open_player(uri))
-            except InputError as error:
-                self.publish([SourceFailed(name, str(error), self.source_name)])
-                raise
-            except Exception as error:
-                log.exception("opening %s failed", uri)
-                reason = "it could not be opened because of an error in the program; its log says more"
-                self.publish([SourceFailed(name, reason, self.source_name)])
-                raise InputError(reason) from error
-            with self._lock:
-                gone, old = self._closed, self.player
-                if not gone:
-                    self.player, self.source_name, self.range_s = player, name, None
-            if gone:
-                player.close()
-                return
-            self.narrator.use(player)
-            self.publish([_opened(name, player)])
-            player.play()
-        if old is not None:
-            old.close()
-        if not player.info.live:
-            threading.Thread(target=self._measure, args=(player,), name="histogram", daemon=True).start()
-
-    def _measure(self, player: Watched) -> None:
-        """Compute the event rate over the recording once, for the scrubber."""
-        try:
-            rates = player.rate_histogram(HISTOGRAM_BINS)
-        except Exception:
-            log.info("no event-rate histogram for %s", player.info.name, exc_info=True)
-            return
-        highest = max(1.0, float(rates.max(initial=0.0)))
-        if self.player is player:
-            self.publish([Histogram([round(float(rate) / highest, 3) for rate in rates])])
-
-    def playing(self) -> Playing | None:
-        """Where the player is now; None without a source."""
-        player = self.player
-        if player is None:
-            return None
-        state = player.state()
-        at_us = state.position_us
-        return Playing((at_us - state.start_us) / 1e6, _seconds(state.duration_us), state.playing, state.speed,
-                       state.live, state.ended, state.loading, state.error, state.damage,
-                       round(state.event_rate_hz), state.n_dropped, state.n_rejected,
-                       self.narrator.unread(at_us), self.narrator.captions,
-                       (state.oldest_us - state.start_us) / 1e6, (state.newest_us - state.start_us) / 1e6,
-                       state.following, None if self.range_s is None else list(self.range_s), self.loop, self.delay_ms)
-
-    # commands
-
-    def obey(self, command: Command) -> None:
-        """Do what the page wants; may block for the time of a seek."""
-        if command.kind in ("palette", "style", "layout"):
-            self.view = replace(self.view, **{command.kind: command.value})
-        elif command.kind == "accumulation":
-            self.view = replace(self.view, accumulation_ms=int(command.value))
-        elif command.kind == "captions":
-            self.narrator.switch_captions(command.value)
-        elif command.kind == "hidden":
-            self.narrator.watched = not command.value
-            self.narrator.jumped()
-        else:
-            try:
-                self._act(command)
-            except InputError as error:
-                log.info("%s: %s", command, error)
-
-    def _act(self, command: Command) -> None:
-        if command.kind == "stop":
-            self.narrator.stop()
-        elif command.kind == "compare":
-            self.narrator.compare()
-        elif self.player is not None:
-            self._steer(self.player, command)
-
-    def _steer(self, player: Watched, command: Command) -> None:
-        state = player.state()
-        kind = command.kind
-        if kind == "toggle":
-            kind = "pause" if state.playing else "play"
-        if kind == "pause":
-            player.pause()
-        elif kind == "play":
-            player.play()
-        elif kind == "speed":
-            player.speed = command.value
-        elif kind == "follow":
-            if isinstance(player, LiveView):
-                player.follow()
-        elif kind in ("range", "loop"):
-            self._select(player, command)
-        elif kind == "step":
-            player.step(int(command.value) * self.view.accumulation_ms * 1000)
-        elif kind in ("seek", "skip"):
-            origin_us = state.position_us if kind == "skip" else state.start_us
-            player.seek(origin_us + round(command.value * 1e6))
-            self.narrator.jumped()
-
-    def _select(self, player: Watched, command: Command) -> None:
-        """Select a part of the recording, or switch whether it plays again and again."""
-        if player.info.live:
-            raise InputError(f"{player.info.name} is live; only a part of a recording can be selected")
-        if command.kind == "loop":
-            self.loop = command.value
-        else:
-            self.range_s = command.value
-        start_us, part = player.state().start_us, self.range_s if self.loop else None
-        player.loop_us = part and (start_us + round(part[0] * 1e6), start_us + round(part[1] * 1e6))
-
-    def close(self) -> None:
-        """Free the player and cancel the answer; safe to call twice."""
-        with self._lock:
-            self._closed = True
-            outbox, self._outbox = self._outbox, None
-            player, self.player = self.player, None
-        self.narrator.close()
-        if outbox is not None:
-            outbox.end(replaced=False)
-        if player is not None:
-            player.close()
-
-
-def _seconds(us: int | None) -> float | None:
-    return None if us is None else us / 1e6
-
-
-def _opened(name: str, player: Watched) -> SourceOpened:
-    info: SourceInfo = player.info
-    return SourceOpened(name, info.sensor, info.live, _seconds(player.state().duration_us),
-                        EVENTS_ORIGIN.get(info.events_origin or ""), FRAMES_ORIGIN.get(info.frames_origin or ""),
-                        str(info.event_resolution) if info.event_resolution else None,
-                        str(info.frame_resolution) if info.frame_resolution else None)
 
 
 class Sessions:

@@ -16,7 +16,8 @@ from streams.types import InputError
 from ui.answer_messages import Who
 from ui.clip import as_gif, as_mp4, clip_pictures
 from ui.links import write_link
-from ui.sessions import Session, Sessions
+from ui.session import Session
+from ui.sessions import Sessions
 from ui.subtitles import srt, vtt
 from ui.trace import trace_lines
 

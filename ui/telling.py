@@ -119,8 +119,8 @@ class Teller:
                 if isinstance(record, Cycle):
                     cycles.append(record)
                 elif isinstance(record, Caption) and record.cos_adapter and trace is not None:
-                    self._counts.add(record.cos_adapter, (node for cycle in cycles for node in cycle.nodes))
-                    self._publish([self._counts.message(record.cos_adapter)])
+                    self._counts.add(record.drafter, (node for cycle in cycles for node in cycle.nodes))
+                    self._publish([self._counts.message(record.drafter)])
         if trace is None:
             self._finish(asking, transcript)
 

@@ -8,7 +8,7 @@ pf.chart = element => {
   const counts = new Map(), curves = new Map();
   let pointed = null, points = [], adapter = '', bins = [];
 
-  const named = () => pf.answers.shown()?.done?.cos_adapter ?? adapter;
+  const named = () => pf.answers.shown()?.drafter;
 
   /** Guessed words of an answer with the moment of their verdict, spread over the check that judged them. */
   function judged(answer) {
@@ -125,7 +125,7 @@ pf.chart = element => {
     g.strokeStyle = pf.colour('--ink');
     g.lineWidth = 1.5;
     g.beginPath();
-    curve.forEach(([cos, share], i) => { const px = left + share * wide, py = y(Math.max(lowest, cos)); if (i) g.lineTo(px, py); else g.moveTo(px, py); });
+    curve.points.forEach(([cos, share], i) => { const px = left + share * wide, py = y(Math.max(lowest, cos)); if (i) g.lineTo(px, py); else g.moveTo(px, py); });
     g.stroke();
   }
 
@@ -163,16 +163,17 @@ pf.chart = element => {
   pf.on('point', word => { pointed = word; draw(); });
   pf.on('shown', () => { pointed = null; draw(); });
   for (const kind of ['round', 'ended', 'theme']) pf.on(kind, draw);
-  pf.on('agreement', message => { counts.set(message.adapter, message); label(); draw(); });
+  pf.on('agreement', message => { counts.set(message.drafter, message); label(); draw(); });
   function label() {
-    const name = named(), total = (counts.get(name)?.total || []).reduce((sum, n) => sum + n, 0);
-    element.querySelector('.adapter').textContent = name ? ` (adapter ${name})` : '';
-    element.querySelector('.counted').textContent = `how often guesses with that cos_sim were accepted: bars, ${total} guesses counted in this visit${curves.has(name) ? `; line, ${curves.get(name).said}` : ''}.`;
+    const through = pf.answers.shown()?.done?.cos_adapter ?? adapter, total = (counts.get(named())?.total || []).reduce((sum, n) => sum + n, 0);
+    element.querySelector('.adapter').textContent = through === 'own' ? '' : through ? ` (adapter ${through})` : '';
+    const curve = curves.get(named());
+    element.querySelector('.counted').textContent = `how often guesses with that cos_sim were accepted: bars, ${total} guesses counted in this visit${curve ? `; line, ${curve.said}` : ''}.`;
   }
   pf.on('hello', message => {
     adapter = message.cos_adapter;
     counts.clear();
-    for (const [name, {points: line, said}] of Object.entries(message.curves || {})) curves.set(name, Object.assign(line, {said}));
+    for (const [name, curve] of Object.entries(message.curves)) curves.set(name, curve);
     label();
   });
   for (const kind of ['shown', 'ended']) pf.on(kind, label);
