@@ -219,7 +219,7 @@ def test_a_trace_is_replayed_through_the_narrator_without_models() -> None:
 
 
 def test_settings_are_said_in_words() -> None:
-    assert AskSettings().in_words() == "drafter vlm · lossless"
+    assert AskSettings().in_words() == "drafter vlm"
     words = AskSettings("mix", 0.8, 7, budget=4, top_k=5, top_p=0.9).in_words()
-    assert words == "drafter mix · lossless · temperature 0.8, top-k 5, top-p 0.9, seed 7 · 4 guesses per check"
+    assert words == "drafter mix · temperature 0.8, top-k 5, top-p 0.9, seed 7 · 4 guesses per check"
     assert "LOSSY" in AskSettings(rule="typical").in_words().upper()

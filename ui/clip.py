@@ -28,7 +28,7 @@ from ui.trace import Trace, at_s
 from ui.transcript import Transcript
 
 FPS = 12
-VIEW_HEIGHT, PAD, TEXT_HEIGHT = 240, 10, 158
+VIEW_HEIGHT, PAD, LINE, MOST_LINES = 240, 10, 26, 12
 WORDS_S, REST_S, LONGEST_S = 3.0, 2.5, 20.0
 ACCUMULATION_US = 33_000
 PAPER, INK, DIM = (255, 255, 255), (17, 24, 39), (89, 98, 115)
@@ -49,8 +49,8 @@ def clip_pictures(trace: Trace, window: Window) -> list[Shot]:
     steps = list(_steps(trace))
     if not steps:
         raise InputError("this answer has no words yet; ask a question first")
-    stage = _Stage(window)
-    heading = f"“{trace.header['question']}”  {trace.header['start_s']:.1f} – {trace.header['end_s']:.1f} s"
+    stage = _Stage(window, steps[-1][1])
+    heading = f"“{trace.header['question']}”  {trace.header['start_s']:.1f} to {trace.header['end_s']:.1f} s"
     shots = [Shot(stage.draw(at_us, heading, [], "the models read this second" if window.duration_us == 1_000_000
                              else "the models read this"), 1 / FPS)
              for at_us in range(window.start_us + 1_000_000 // FPS, window.end_us + 1, 1_000_000 // FPS)]
@@ -84,14 +84,15 @@ def _steps(trace: Trace) -> Iterator[tuple[float, list[Word]]]:
 class _Stage:
     """Draws one picture: both views above, words below."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, longest: list[Word]) -> None:
         self._window = window
         self._font, self._small = ImageFont.load_default(17), ImageFont.load_default(12)
-        self._height = VIEW_HEIGHT
         sizes = [window.resolution.width / window.resolution.height]
         sizes += [frame.image.shape[1] / frame.image.shape[0] for frame in window.frames[:1]]
         self._widths = [round(VIEW_HEIGHT * size) for size in sizes]
-        self._size = (sum(self._widths) + PAD * (len(sizes) + 1), VIEW_HEIGHT + TEXT_HEIGHT + PAD)
+        self._width = max(400, sum(self._widths) + PAD * (len(sizes) + 1))
+        lines = min(MOST_LINES, len(self._lines(longest)) + 1)
+        self._size = (self._width, VIEW_HEIGHT + PAD + 52 + lines * LINE)
 
     def draw(self, at_us: int, heading: str, words: list[Word], note: str) -> Image.Image:
         """The picture of one moment."""
@@ -106,7 +107,7 @@ class _Stage:
             left += wide + PAD
         top = VIEW_HEIGHT + PAD + 6
         drawing.text((PAD, top), heading, DIM, self._small)
-        self._words(drawing, words, top + 20, width - 2 * PAD)
+        self._words(drawing, words, top + 20)
         drawing.text((PAD, height - 18), note, DIM, self._small)
         return picture
 
@@ -120,25 +121,31 @@ class _Stage:
         if frames:
             yield Image.fromarray(np.ascontiguousarray(frames[-1].image))
 
-    def _words(self, drawing: ImageDraw.ImageDraw, words: list[Word], top: float, width: float) -> None:
-        """The sentence, broken into lines; the last lines when there are too many."""
+    def _words(self, drawing: ImageDraw.ImageDraw, words: list[Word], top: float) -> None:
+        """The sentence; its last lines when there are too many."""
+        for number, line in enumerate(self._lines(words)[-MOST_LINES:]):
+            for x, word in line:
+                self._word(drawing, PAD + x + 3, top + number * LINE, word)
+
+    def _lines(self, words: list[Word]) -> list[list[tuple[float, Word]]]:
+        """The sentence broken into lines: the place of every word, with the space that it brings."""
         lines: list[list[tuple[float, Word]]] = [[]]
-        x = 0.0
+        x, before = 0.0, ""
         for word in words:
-            wide = drawing.textlength(word.text.strip(), self._font) + 8
-            if x + wide > width and lines[-1]:
+            wide = self._font.getlength(word.text.strip())
+            framed = {"recovered", "rejected", "unreached"} & {word.state, before}
+            x += 9 if framed else 5 if word.text[:1].isspace() else 0
+            if x + wide > self._width - 2 * PAD - 6 and lines[-1]:
                 lines.append([])
                 x = 0.0
             lines[-1].append((x, word))
-            x += wide
-        for number, line in enumerate(lines[-4:]):
-            for x, word in line:
-                self._word(drawing, PAD + x + 3, top + number * 26, word)
+            x, before = x + wide, word.state
+        return lines
 
     def _word(self, drawing: ImageDraw.ImageDraw, x: float, y: float, word: Word) -> None:
         text, state = word.text.strip(), word.state
         right = x + drawing.textlength(text, self._font)
-        colour = COLOURS.get("rejected" if state == "unreached" else state, DIM)
+        colour = COLOURS.get(state, DIM)
         drawing.text((x, y), text, DIM if state in ("rejected", "unreached", "pending") else INK, self._font)
         if state in ("rejected", "unreached"):
             drawing.line((x - 1, y + 11, right + 1, y + 11), colour, 2 if state == "rejected" else 1)
@@ -156,7 +163,7 @@ class _Stage:
 def as_gif(shots: list[Shot]) -> bytes:
     """The clip as an animated GIF that repeats."""
     buffer = io.BytesIO()
-    pictures = [shot.picture.quantize(64, dither=Image.Dither.NONE) for shot in shots]
+    pictures = [shot.picture.quantize(128, dither=Image.Dither.NONE) for shot in shots]
     pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], loop=0,
                      duration=[max(20, round(shot.seconds * 1000)) for shot in shots])
     return buffer.getvalue()

@@ -56,6 +56,7 @@ class Handlers:
     def linked_question(self, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
         """Ask what the page's address asks, as soon as its source is open."""
         session = self._session(request)
+        yield gr.skip(), gr.skip(), gr.skip()  # a generator without a value would empty its outputs
         if not session.link.question:
             return
         if not session.ready.wait(OPENING_S):

@@ -24,7 +24,7 @@ def build_page(handlers: Handlers, services: Services, api: Api) -> gr.Blocks:
     first = AskSettings().drafter if AskSettings().drafter in services.drafters else services.drafters[0]
     with gr.Blocks(title="Parafovea", fill_width=True, delete_cache=(600, 3600), analytics_enabled=False) as page:
         parts.build_head()
-        with gr.Row(equal_height=False):
+        with gr.Row(equal_height=False, elem_id="main"):
             with gr.Column(scale=7, min_width=340):
                 source = parts.build_source(list(services.recordings), names.get(services.first_uri))
                 stage = parts.build_stage()
@@ -49,8 +49,9 @@ def _open_link(handlers: Handlers, begun: gr.events.Dependency, talk: parts.Talk
     """An address may name a question and settings; the session has already opened its source."""
     components = settings.named()
 
-    def values(request: gr.Request) -> dict[gr.components.Component, Any]:
-        return {components[name]: value for name, value in handlers.linked(request).items()}
+    def values(request: gr.Request) -> list[Any]:
+        named = handlers.linked(request)
+        return [named.get(name, gr.skip()) for name in components]
 
     quiet = {"show_progress": "hidden", "api_visibility": PRIVATE}
     shown = begun.success(values, None, list(components.values()), **quiet)

@@ -35,7 +35,7 @@ class AskSettings:
 
     def in_words(self) -> str:
         """The settings as the page shows them beside an answer."""
-        parts = [f"drafter {self.drafter}", f"rule {self.rule} (lossy)" if self.rule else "lossless"]
+        parts = [f"drafter {self.drafter}", *([f"rule {self.rule} (lossy)"] if self.rule else [])]
         if self.temperature:
             cut = f", top-k {self.top_k}" * bool(self.top_k) + f", top-p {self.top_p:g}" * (self.top_p < 1)
             parts.append(f"temperature {self.temperature:g}{cut}, seed {self.seed}")

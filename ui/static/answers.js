@@ -61,8 +61,8 @@ pf.answers = (() => {
   return {
     shown, show, whose: () => whose, has: who => known[who] !== null,
     /** Who a drafter's name means, in words; `short` in one word. */
-    guesser: origin => GUESSERS[stem(origin)] || origin,
-    short: origin => SHORT[stem(origin)] || stem(origin),
+    guesser: origin => origin.split('+').map(one => GUESSERS[stem(one)] || one).join(' and '),
+    short: origin => origin.split('+').map(one => SHORT[stem(one)] || stem(one)).join('+'),
     /** Whether an answer has a draft with branches. */
     branches: answer => [...(answer?.rounds.values() || [])].some(round => round.words.filter(word => word.origin !== 'verifier').length > Math.max(0, ...round.words.filter(word => word.origin !== 'verifier').map(word => word.depth))),
     /** Keep the shown caption while somebody looks at its words. */

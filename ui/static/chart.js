@@ -64,7 +64,7 @@ pf.chart = element => {
       const words = s ? `${+s.toFixed(2)} s` : 'question', half = g.measureText(words).width / 2;
       g.fillText(words, Math.min(box.edge - half, Math.max(box.left + half - 8, x(s))), box.top - 4);
     }
-    if (answer) g.fillText(`the ${+(answer.end_s - answer.start_s).toFixed(1)} s`, box.names + box.stub / 2 - 6, box.top - 4, box.stub);
+    if (answer) g.fillText(`${+(answer.end_s - answer.start_s).toFixed(1)} s before`, box.names + box.stub / 2 - 8, box.top - 4, box.stub);
     g.textAlign = 'left';
   }
 
@@ -78,7 +78,7 @@ pf.chart = element => {
       g.fillText(value.toFixed(2), box.left - 26, y(value));
     }
     g.fillStyle = pf.colour('--dim');
-    g.fillText('cos_sim', box.narrow ? box.names : 2, (top + box.bottom) / 2);
+    g.fillText('cos_sim', box.narrow ? box.names : 2, box.narrow ? top - 12 : (top + box.bottom) / 2);
     g.save(); g.beginPath(); g.rect(box.left - 6, top - 8, box.right - box.left + 12, box.bottom - top + 16); g.clip();
     const shrink = (box.right - box.left) / (box.edge - box.left);
     for (const point of points) { point.x = box.left + (x(point.at) - box.left) * shrink; point.y = y(point.word.cos_sim); mark(g, point, point.word.id === pointed?.id); }
@@ -113,12 +113,14 @@ pf.chart = element => {
     for (let i = 0; i < n; i++) {
       const total = message.total[i], share = total ? message.accepted[i] / total : 0, from = y((i + 1) / n), to = y(i / n);
       if (!total || (i + 1) / n <= lowest) continue;
-      g.globalAlpha = Math.min(1, 0.3 + total / 15);
+      const tall = Math.max(1, to - from - 1), reach = share * wide;
+      g.globalAlpha = Math.min(1, 0.35 + total / 15);
       g.fillStyle = pf.colour('--accepted');
-      g.fillRect(left, from + 0.5, Math.max(1.5, share * wide), Math.max(1, to - from - 1));
-      g.strokeStyle = pf.colour('--rejected');
+      g.fillRect(left, from + 0.5, reach, tall);
+      g.globalAlpha *= 0.55;
+      g.fillStyle = pf.colour('--rejected');
+      g.fillRect(left + reach + 1, from + 0.5, Math.max(0, wide - reach - 1), tall);
       g.globalAlpha = 1;
-      g.strokeRect(left + 0.5, from + 0.5, wide - 1, Math.max(1, to - from - 1));
       bins.push({from, to, left, right: box.edge, text: `cos_sim ${(i / n).toFixed(2)} to ${((i + 1) / n).toFixed(2)}: ${message.accepted[i]} of ${total} guesses accepted in this visit`});
     }
     if (!curve) return;

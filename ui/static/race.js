@@ -56,6 +56,7 @@ pf.race = element => {
     }
     const fits = measured?.speedup && pf.answers.shown()?.question === measured.question && pf.answers.shown()?.drafter === measured.drafter;
     q('[data-key="speedup"]').textContent = fits ? measured.speedup.toFixed(2) : '–';
+    q('.tile .compare').hidden = Boolean(fits) && !running();
     q('.tile.speed').title = fits ? words() : 'Measured by answering the same question both ways; no estimate.';
   }
 

@@ -56,23 +56,30 @@ pf.words = element => {
     row.append(label);
     const body = make('span', 'body');
     if (how === 'tree') body.append(branches(guesses, null));
-    else body.append(...guesses.filter(word => word.main).map(by));
+    else body.append(...guesses.filter(word => word.main).map((word, i, all) => by(word, all[i - 1]?.origin)));
     body.append(...own(round).map(token));
     row.append(body);
     return row;
   }
-  /** A guess and who made it. */
-  function by(word) {
+  /** A guess and who made it, where that is not the same for all. */
+  function by(word, said) {
     const node = token(word);
-    if (mixed) node.append(make('small', 'by', pf.answers.short(word.origin)));
+    if (mixed && word.origin !== said) node.append(make('small', 'by', pf.answers.short(word.origin)));
     return node;
   }
+  /** The guesses after `parent`: what follows without a choice stands in one piece, every choice opens a branch. */
   function branches(words, parent) {
     const column = make('span', 'fork');
-    for (const word of words.filter(w => w.parent === parent)) {
-      const line = make('span', `branch ${word.state}`);
-      line.append(by(word));
-      if (words.some(w => w.parent === word.id)) line.append(branches(words, word.id));
+    for (const first of words.filter(w => w.parent === parent)) {
+      const line = make('span', `branch ${first.state}`), piece = make('span', 'piece');
+      let word = first, said = null, next = [];
+      do {
+        piece.append(by(word, said));
+        said = word.origin;
+        next = words.filter(w => w.parent === word.id);
+      } while (next.length === 1 && (word = next[0]));
+      line.append(piece);
+      if (next.length) line.append(branches(words, word.id));
       column.append(line);
     }
     return column;
