@@ -357,6 +357,18 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: py
     assert draw_curves(tmp_path / "whole").read_bytes().startswith(b"\x89PNG")
 
 
+def test_some_weights_learn_at_another_rate(tmp_path: Path) -> None:
+    """Adam's first step is as long as the learning rate, so a quarter of the rate is a quarter of the way."""
+    model = torch.nn.ModuleDict({"fast": torch.nn.Linear(2, 1, bias=False), "slow": torch.nn.Linear(2, 1, bias=False)})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.tensor([[1.0, 2.0]])
+    list(train("toy", model, lambda step: {"loss": (model["fast"](x) + model["slow"](x)).sum()},
+               Schedule(1, 1e-2, warmup=1, weight_decay=0.0), tmp_path, scales={"slow.": 0.25}))
+    moved = {name: (value - before[name]).abs().mean() for name, value in model.state_dict().items()}
+    assert moved["slow.weight"] == pytest.approx(0.25 * moved["fast.weight"].item(), rel=1e-3)
+    assert moved["fast.weight"] > 1e-3
+
+
 def test_a_checkpoint_of_another_length_is_refused(tmp_path: Path) -> None:
     def run(steps: int) -> int:
         model = torch.nn.Linear(2, 1)
