@@ -182,7 +182,8 @@ def _recorded(folder: Path, models: Models, run: Run) -> tuple[list[Trace], list
     from pipeline.training.recorded import Data, split
 
     data = Data.read(folder)
-    data.check(models)
+    # only what adapter:L6 changes is read again; of an event VLM that is not loaded there are the states
+    data.check(models, ("verifier",) if models.event is None else ("verifier", "event"))
     learn, held_out, said = split(data)
     if run.workers.first:
         terminal.people.print(f"{len(learn)} answers to learn from; {said}")

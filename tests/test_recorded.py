@@ -111,9 +111,10 @@ def test_a_folder_belongs_to_its_weights_and_questions(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\"What is happening\?\", \"Why\?\", 1 s every 1 s.*ask the same"):
         Data.begin(tmp_path, toy_models(), replace(ASKED, rows=False))
     with pytest.raises(InputError, match="choose the same with --model"):
-        data.check(replace(toy_models(), rgb=ToyVLM(9)))
+        data.check(replace(toy_models(), rgb=ToyVLM(9)), ("verifier", "event"))
     with pytest.raises(InputError, match="choose the same with --drafter-model"):
-        data.check(replace(toy_models(), event=None))
+        data.check(replace(toy_models(), event=None), ("verifier", "event"))
+    data.check(replace(toy_models(), event=None), ("verifier",))
     renamed = ToyVLM(1)
     renamed.decoder = None  # type: ignore[assignment]
     with pytest.raises(InputError, match="shows none"):

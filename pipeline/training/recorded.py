@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Data:
         if data.asked != asked:
             raise InputError(f"{folder} was begun with other questions or windows ({_words(data.asked)}); ask the "
                              "same, or give another folder with --out")
-        data.check(models)
+        data.check(models, ("verifier", "event"))
         return data
 
     @classmethod
@@ -90,10 +90,14 @@ class Data:
             raise InputError(f"{folder / 'data.json'} is damaged ({error}); extract again into another folder"
                              ) from error
 
-    def check(self, models: Models) -> None:
-        """Raises InputError where these are other models than those that answered: a drafter fits only its own."""
+    def check(self, models: Models, sides: Sequence[str]) -> None:
+        """Raises InputError where these are other models than those that answered: a drafter fits only its own.
+
+        sides: "verifier", and "event" where the event VLM matters too.
+        """
         now = weights_of(models)
-        for side, option in (("verifier", "--model"), ("event", "--drafter-model")):
+        for side in sides:
+            option = {"verifier": "--model", "event": "--drafter-model"}[side]
             if any(self.weights[key] != now[key] for key in (side, f"{side}_weights")):
                 raise InputError(f"the answers in {self.folder} are from {self.weights[side]} with other weights or in "
                                  f"another precision than {now[side]}; choose the same with {option}, or extract again")
