@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from app import terminal
 from app.compose import ModelOptions, bundled_recording, load, quiet_libraries
 from pipeline import drafters
@@ -23,12 +25,15 @@ from pipeline.types import Records
 from streams.player import Player
 from streams.sources import open_source
 from streams.types import InputError, Window
+from ui.pictures import Pictures
 from ui.services import Answer, AskSettings, Curve, Services
 
 BUNDLED = "mini"
 SMALL_WORLD = "demonstration models of a small rendered world"
 LIVE_HISTORY_US = 15_000_000
 """How far back one may look in a live source."""
+BROWSER_PAUSE_S, BROWSER_PATIENCE_S = 0.05, 10.0
+"""How long to wait for the next picture of a browser at a time, and altogether; a hidden tab sends one per second."""
 TURN_POLL_S = 0.1
 """How often a waiting visitor looks whether he still wants his answer."""
 
@@ -74,7 +79,8 @@ def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
         recordings[first_name] = first
     return Services(recordings, first, _offered(models), models.summary, "none" if adapter is None else adapter.name,
                     Players().open, conversations(pairs), pairs.names,
-                    SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads))
+                    SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads),
+                    find_cameras, open_webcam=open_webcam)
 
 
 def measured_curves(folder: Path) -> dict[str, Curve]:
@@ -137,6 +143,42 @@ def conversations(pairs: Pairs) -> Callable[[], Answer]:
         return answer
 
     return begin
+
+
+def find_cameras() -> dict[str, str]:
+    """URIs of the event cameras that are plugged in, by name. Raises InputError when they cannot be listed."""
+    from streams.sources.dv import SCHEME, discover
+
+    return {f"camera {uri.removeprefix(SCHEME)}": uri for uri in discover()}
+
+
+class BrowserCamera:
+    """Pictures from a browser as the camera of a WebcamSource."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+
+    def isOpened(self) -> bool:
+        """There is one, it is at the other end of the line."""
+        return True
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        """(True, BGR picture) or (False, None) when none came for a moment."""
+        image = self._pictures.take(BROWSER_PAUSE_S)
+        return image is not None, None if image is None else image[..., ::-1]
+
+    def release(self) -> None:
+        """Tell the browser that no more are wanted."""
+        self._pictures.close()
+
+
+def open_webcam(pictures: Pictures) -> Player:
+    """A started player of a browser's webcam. Raises InputError when no picture comes."""
+    from streams.sources.webcam import WebcamSource
+
+    source = WebcamSource(0, opener=lambda _: BrowserCamera(pictures), patience_s=BROWSER_PATIENCE_S,
+                          name="the browser's webcam")
+    return Player(source, history_us=LIVE_HISTORY_US).start()
 
 
 class Players:

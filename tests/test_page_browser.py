@@ -24,7 +24,8 @@ expect = playwright.expect
 pytestmark = pytest.mark.browser
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 COLOURS = """selector => {
     const canvas = document.querySelector(selector), found = new Set();
     const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -330,15 +331,16 @@ def test_captions_can_be_switched_off(opened: Visit) -> None:
 
 
 def choose(page: playwright.Page, name: str) -> None:
-    page.locator("#recording input").click()
-    page.get_by_role("option", name=name, exact=True).click()
+    page.get_by_text("Recordings", exact=True).click()
+    page.get_by_label("Recording", exact=True).select_option(name)
 
 
 def test_a_source_that_fails_keeps_the_last_good_one(opened: Visit) -> None:
     page, player = opened.page, opened.session.player
     choose(page, "damaged")
-    expect(page.get_by_text("damaged did not open: this is not a recording")).to_be_visible()
-    expect(page.locator("#recording input")).to_have_value("square")
+    expect(page.get_by_role("alert")).to_contain_text("damaged did not open: this is not a recording")
+    expect(page.get_by_role("alert")).to_contain_text("square stays open")
+    expect(page.get_by_label("Recording", exact=True)).to_have_value("square")
     assert opened.session.player is player
     expect(page.locator(".veil").first).to_be_hidden()
 
@@ -370,10 +372,44 @@ def test_a_live_source_is_followed(opened: Visit) -> None:
 def test_an_upload_that_is_no_recording_is_refused(opened: Visit, tmp_path: Path) -> None:
     file = tmp_path / "notes.mp4"
     file.write_bytes(b"GIF89a")
+    opened.page.get_by_text("Your file", exact=True).click()
     with opened.page.expect_file_chooser() as chooser:
-        opened.page.locator("#upload").click()
+        opened.page.get_by_role("button", name="Choose a file").click()
     chooser.value.set_files(file)
-    expect(opened.page.get_by_text("notes.mp4 did not open")).to_be_visible()
+    expect(opened.page.get_by_role("alert")).to_contain_text("notes.mp4 did not open")
+    opened.page.get_by_role("button", name="Close this message").click()
+    expect(opened.page.get_by_role("alert")).to_be_hidden()
+
+
+def test_cameras_are_listed_and_opened(opened: Visit) -> None:
+    page = opened.page
+    page.get_by_text("Event camera", exact=True).click()
+    page.get_by_role("button", name="Connect", exact=True).click()
+    opened.until(lambda session: session.source_name == "toy camera 7")
+    expect(page.locator(".chip.source")).to_contain_text("toy camera 7 · live · 240x180")
+
+
+def test_a_network_address_is_checked(opened: Visit) -> None:
+    page = opened.page
+    page.get_by_text("Network", exact=True).click()
+    page.get_by_label("Address of the stream").fill("../etc/passwd")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("is no address; give host:port")
+
+
+def test_the_webcam_of_the_browser_is_a_live_source(opened: Visit) -> None:
+    page = opened.page
+    page.get_by_text("Webcam", exact=True).click()
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator(".following")).to_have_text("● live, following")
+    expect(page.locator(".view[data-kind='1'] .origin")).to_have_text("simulated from video")
+    seen = f"() => ({COLOURS})(\".view[data-kind='2'] canvas\").length > 20"
+    page.wait_for_function(seen)
+    page.get_by_role("button", name="Stop filming").click()
+    opened.until(lambda session: not session.player.state().playing)
+    page.get_by_text("Recordings", exact=True).click()
+    choose(page, "square")
+    opened.until(lambda session: session.source_name == "square")
 
 
 def test_phone_width_server_end_and_leaving(browser: playwright.Browser) -> None:

@@ -28,6 +28,7 @@ from streams.types import (
     Window,
     events_from_columns,
 )
+from ui.pictures import Pictures
 from ui.services import AskSettings, Services
 
 SENSOR = Resolution(240, 180)
@@ -117,6 +118,37 @@ def open_player(uri: str) -> Player:
         return Player(FollowedSource(items, replace(FULL, live=True, start_us=None, duration_us=None,
                                                     events_origin="camera", frames_origin="camera"))).start()
     raise InputError("this is not a recording (it begins with 'GIF89a'); give an .aedat4 or a video file")
+
+
+def find_cameras() -> dict[str, str]:
+    return {"toy camera 7": "toy://live"}
+
+
+class PicturesSource(FollowedSource):
+    """What a browser films, without events."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        super().__init__([], replace(FULL, name="webcam", live=True, start_us=None, duration_us=None,
+                                     events_origin="simulated", frames_origin="camera"))
+        self._pictures = pictures
+
+    def __iter__(self) -> Iterator[Packet]:
+        t_us = 0
+        while not self._pictures.closed:
+            image = self._pictures.take(0.05)
+            if image is not None:
+                t_us += 40_000
+                place = np.arange(90)
+                events = events_from_columns(t_us - 90 + place, place, place, place > 40)
+                yield from (Frame(t_us, 0, image), events)
+
+    def close(self) -> None:
+        self._pictures.close()
+        super().close()
+
+
+def open_webcam(pictures: Pictures) -> Player:
+    return Player(PicturesSource(pictures)).start()
 
 
 # The answers
@@ -252,6 +284,7 @@ def toy_services(pace: float = 0.1, models: ToyModels | None = None, first_uri: 
                   "reconstructed": "toy://reconstructed", "damaged": "toy://damaged", "breaks": "toy://breaks",
                   "live": "toy://live"}
     about = "A scripted stand-in for the event model and the RGB model."
-    return Services(recordings, first_uri, ["vlm", "recall", "none"], about, "L4", open_player, lambda: models.answer)
+    return Services(recordings, first_uri, ["vlm", "recall", "none"], about, "L4", open_player, lambda: models.answer,
+                    find_cameras=find_cameras, network="toy", open_webcam=open_webcam)
 
 

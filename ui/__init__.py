@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ui.services import Services
 
-MAX_UPLOAD = "2gb"
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
@@ -32,6 +31,7 @@ def build_app(services: Services) -> FastAPI:
     from fastapi.responses import Response
 
     from ui.api import Api
+    from ui.bringing import bringing
     from ui.handlers import Handlers
     from ui.live import live_endpoint
     from ui.page import build_page
@@ -39,6 +39,7 @@ def build_app(services: Services) -> FastAPI:
     from ui.sessions import Sessions
     from ui.takeaway import takeaway
     from ui.theme import build_theme
+    from ui.trace import MAX_BYTES
 
     sessions = Sessions(services)
 
@@ -53,10 +54,11 @@ def build_app(services: Services) -> FastAPI:
     app.add_api_route(address, lambda: Response(text, media_type="text/javascript", headers=FOREVER))
     app.add_api_websocket_route("/live", live_endpoint(sessions))
     app.include_router(takeaway(sessions))
+    app.include_router(bringing(sessions))
     page = build_page(Handlers(services, sessions), services, Api(services, sessions.turns))
     page.queue(default_concurrency_limit=16)
     return gr.mount_gradio_app(app, page, path="/", theme=build_theme(), css_paths=[STATIC / name for name in STYLES],
-                               footer_links=[], show_error=False, max_file_size=MAX_UPLOAD,
+                               footer_links=[], show_error=False, max_file_size=MAX_BYTES,
                                mcp_server=find_spec("mcp") is not None)
 
 

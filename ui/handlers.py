@@ -69,26 +69,6 @@ class Handlers:
         """The tab was closed."""
         self._sessions.drop(request.session_hash)
 
-    def choose(self, name: str, request: gr.Request) -> None:
-        """Open a recording of the list."""
-        self._open(self._session(request), name, self._services.recordings[name])
-
-    def upload(self, path: str, request: gr.Request) -> None:
-        """Open a file that the visitor has brought."""
-        self._open(self._session(request), Path(path).name, path)
-
-    def _open(self, session: Session, name: str, uri: str) -> None:
-        try:
-            session.open(name, uri)
-        except InputError as error:
-            kept = f" {session.source_name} stays open." if session.source_name else ""
-            raise _sorry(f"{name} did not open: {str(error).rstrip('.')}.{kept}") from error
-
-    def source_name(self, request: gr.Request) -> str | None:
-        """The recording that is open, for the list to show; None when it is not one of the list."""
-        name = self._session(request).source_name
-        return name if name in self._services.recordings else None
-
     def ask(self, question: str, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
         """Answer a typed or suggested question; yields question line, chat and Stop button."""
         session = self._session(request)

@@ -20,13 +20,12 @@ PRIVATE = "private"
 
 def build_page(handlers: Handlers, services: Services, api: Api) -> gr.Blocks:
     """The whole page, and the endpoints for programs."""
-    names = {uri: name for name, uri in services.recordings.items()}
     first = AskSettings().drafter if AskSettings().drafter in services.drafters else services.drafters[0]
     with gr.Blocks(title="Parafovea", fill_width=True, delete_cache=(600, 3600), analytics_enabled=False) as page:
         parts.build_head()
         with gr.Row(equal_height=False, elem_id="main"):
             with gr.Column(scale=7, min_width=340):
-                source = parts.build_source(list(services.recordings), names.get(services.first_uri))
+                parts.build_sources()
                 stage = parts.build_stage()
                 parts.build_words()
                 trace = parts.build_take_away()
@@ -39,7 +38,6 @@ def build_page(handlers: Handlers, services: Services, api: Api) -> gr.Blocks:
         _open_link(handlers, begun, talk, settings)
         page.unload(handlers.end)
         api.publish()
-        _connect_source(handlers, source)
         _connect_talk(handlers, talk, trace)
         _connect_settings(handlers, settings)
     return page
@@ -57,15 +55,6 @@ def _open_link(handlers: Handlers, begun: gr.events.Dependency, talk: parts.Talk
     shown = begun.success(values, None, list(components.values()), **quiet)
     shown.success(handlers.linked_question, None, [talk.question, talk.chat, talk.stop], concurrency_limit=None,
                   **quiet)
-
-
-def _connect_source(handlers: Handlers, source: parts.SourceRow) -> None:
-    """After every attempt the list shows what is really open. (Gradio's `input` fires twice for one choice.)"""
-    quiet = {"show_progress": "hidden", "api_visibility": PRIVATE}
-    chosen = source.recording.select(handlers.choose, source.recording, None, **quiet)
-    chosen.failure(handlers.source_name, None, source.recording, **quiet)
-    uploaded = source.upload.upload(handlers.upload, source.upload, None, **quiet)
-    uploaded.success(handlers.source_name, None, source.recording, **quiet)
 
 
 def _connect_talk(handlers: Handlers, talk: parts.Talk, trace: gr.UploadButton) -> None:

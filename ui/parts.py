@@ -1,7 +1,7 @@
 """The parts of the page: each function lays out one part and returns its components by name. No behaviour.
 
-    source = build_source(list(services.recordings), "Bundled story")
-    source.recording.input(handlers.choose, ...)          # wiring is page.py's
+    talk = build_talk()
+    talk.question.submit(handlers.ask, ...)               # wiring is page.py's
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import gradio as gr
 from ui.links import HOTTEST, LEAST_TOP_P, LONGEST_S, SHORTEST_S
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("bus.js", "answers.js", "head.js", "stage.js", "scrubber.js", "words.js", "chart.js", "tiles.js", "race.js",
-           "takeaway.js")
-STYLES = ("ui.css", "stage.css", "answers.css")
-UPLOADS = [".aedat4", ".aedat", ".raw", ".dat", ".es", ".bin", ".npy", ".csv", ".txt", ".h5", ".hdf5", ".bag",
-           ".mp4", ".avi", ".mov", ".mkv", ".webm"]
+SCRIPTS = ("bus.js", "answers.js", "head.js", "sources.js", "stage.js", "scrubber.js", "words.js", "chart.js",
+           "tiles.js", "race.js", "takeaway.js")
+STYLES = ("ui.css", "sources.css", "stage.css", "answers.css")
 QUESTIONS = ["What is happening?", "Describe the scene in detail.", "How many objects are there?",
              "What color is the car?"]
 
@@ -63,24 +61,9 @@ def build_runs() -> gr.HTML:
     return _live("runs.html", "pf.chart(element);", "runs")
 
 
-@dataclass(frozen=True)
-class SourceRow:
-    """Where the events come from."""
-
-    recording: gr.Dropdown
-    upload: gr.UploadButton
-
-
-def build_source(names: list[str], first: str | None) -> SourceRow:
-    """The list of recordings and the upload."""
-    with gr.Row(elem_id="sources"):
-        recording = gr.Dropdown(names, value=first, label="Recording", show_label=False, container=False, scale=2,
-                                min_width=150, elem_id="recording")
-        upload = gr.UploadButton("Open a file…", file_types=UPLOADS, size="md", scale=0, min_width=130,
-                                 elem_id="upload")
-        gr.HTML(html_template='<div class="pf"><span class="chip source"></span></div>', elem_id="about",
-                min_width=150, scale=3, apply_default_css=False)
-    return SourceRow(recording, upload)
+def build_sources() -> gr.HTML:
+    """Where the events come from: recordings, files, cameras, the network, the browser's webcam."""
+    return _live("sources.html", "pf.sources(element);", "sources")
 
 
 @dataclass(frozen=True)

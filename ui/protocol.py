@@ -46,6 +46,26 @@ class Hello:
 
 
 @dataclass(frozen=True)
+class Offers:
+    """What may be chosen as a source. network, webcam: whether there is such a thing; upload_bytes: largest file."""
+
+    k: ClassVar[str] = "offers"
+    recordings: list[str]
+    network: bool
+    webcam: bool
+    upload_bytes: int
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Event cameras that are plugged in, by name; reason: why none could be looked for."""
+
+    k: ClassVar[str] = "cameras"
+    names: list[str]
+    reason: str
+
+
+@dataclass(frozen=True)
 class SourceLoading:
     """A source is being opened."""
 
@@ -118,7 +138,8 @@ class Playing:
     delay_ms: int | None
 
 
-Message: TypeAlias = Hello | SourceLoading | SourceOpened | SourceFailed | Histogram | Playing | AnswerMessage
+Message: TypeAlias = (Hello | Offers | Cameras | SourceLoading | SourceOpened | SourceFailed | Histogram | Playing
+                      | AnswerMessage)
 
 
 @cache
@@ -159,7 +180,7 @@ _CHOICES = {"palette": ("dark", "light", "orange-blue", "grey"), "style": ("even
 _LIMITS: dict[str, tuple[float, float]] = {
     "ack": (EVENT_PICTURE, RGB_PICTURE), "seek": (0.0, 1e9), "skip": (-3600.0, 3600.0), "step": (-1, 1),
     "speed": (0.01, 8.0), "accumulation": (1, 200)}
-_SWITCHES = {"play", "pause", "toggle", "follow", "compare", "stop"}
+_SWITCHES = {"play", "pause", "toggle", "follow", "compare", "stop", "cameras"}
 _BOOLEANS = {"captions", "hidden", "loop"}
 
 
@@ -175,9 +196,17 @@ class View:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A source that the visitor wants: kind "recording" | "camera" | "network", by the name it was offered under."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Command:
     """What the page wants: play, pause, toggle, follow, compare, stop, seek, skip, step, speed, range, loop, palette,
-    style, layout, accumulation, captions, hidden, ack."""
+    style, layout, accumulation, captions, hidden, open, cameras, ack."""
 
     kind: str
     value: Any = None
@@ -194,6 +223,8 @@ def parse_command(text: str) -> Command | None:
             return Command(kind, value)
         if kind in _CHOICES:
             return Command(kind, value) if value in _CHOICES[kind] else None
+        if kind == "open":
+            return Command(kind, _choice(value))
         if kind == "range":
             return Command(kind, None if value is None else _span(value))
         low, high = _LIMITS[kind]
@@ -201,6 +232,12 @@ def parse_command(text: str) -> Command | None:
         return Command(kind, min(high, max(low, number))) if math.isfinite(number) else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _choice(value: Any) -> Choice:
+    if value["kind"] not in ("recording", "camera", "network") or not isinstance(value["name"], str):
+        raise ValueError(f"{value} is no source")
+    return Choice(value["kind"], value["name"][:200])
 
 
 def _span(value: Any) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from pipeline.types import Records
 from streams.player import Player
 from streams.types import Window
+from ui.pictures import Pictures
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ class Services:
     cos_adapter: name of the adapter that cos_sim is computed with.
     open_player(uri): a started Player; raises InputError. Live sources may be shared between visitors.
     converse(): begins a conversation with its own memory, one per visitor.
+    find_cameras(): URIs of the event cameras that are plugged in, by name; raises InputError. network: scheme of
+    streams at host:port, empty = there is none. open_webcam(pictures): a started player of the pictures of a
+    visitor's browser, with simulated events; raises InputError.
     """
 
     recordings: dict[str, str]
@@ -81,3 +85,6 @@ class Services:
     pairs: list[str] = field(default_factory=list)
     note: str = ""
     curves: dict[str, Curve] = field(default_factory=dict)
+    find_cameras: Callable[[], dict[str, str]] = dict
+    network: str = ""
+    open_webcam: Callable[[Pictures], Player] | None = None

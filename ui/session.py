@@ -12,12 +12,15 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Protocol
 
+from streams.player import Player
 from streams.types import InputError, SourceInfo
 from ui.answer_messages import Marked
 from ui.board import Board
+from ui.choosing import choose, look_for_cameras
 from ui.links import Link
 from ui.narrator import Narrator
 from ui.protocol import (
@@ -26,6 +29,7 @@ from ui.protocol import (
     Hello,
     Histogram,
     Message,
+    Offers,
     Playing,
     SourceFailed,
     SourceLoading,
@@ -37,6 +41,7 @@ from ui.sharing import LiveView, Shelf, Watched
 from ui.turns import Turns
 
 HISTOGRAM_BINS = 160
+MAX_UPLOAD_BYTES = 2 << 30
 
 EVENTS_ORIGIN = {"camera": "camera", "simulated": "simulated from video", "rendered": "rendered scene"}
 FRAMES_ORIGIN = {"camera": "camera", "video": "video", "rendered": "rendered scene",
@@ -74,7 +79,9 @@ class Session:
         self.narrator = Narrator(services, self.publish, turns)
         self.link, self.ready = link or Link(), threading.Event()
         self.narrator.set_up(self.link.settings, self.link.window_s)
-        self._services, self._shelf = services, shelf
+        self.services, self._shelf = services, shelf
+        self.cameras: dict[str, str] = {}
+        self._release: Callable[[], None] = _nothing
         self._board, self._outbox = Board(), None
         self._lock = threading.Lock()
         self._opening = threading.Lock()
@@ -101,9 +108,12 @@ class Session:
             if self._outbox is not None:
                 self._outbox.end(replaced=True)
             self._outbox = outbox
-            hello = Hello(VERSION, self._services.models, self._services.note, self._services.cos_adapter,
-                          self.narrator.captions, **asdict(self.view), curves=self._services.curves)
-            outbox.put([hello, *self._board.messages()])
+            services = self.services
+            hello = Hello(VERSION, services.models, services.note, services.cos_adapter, self.narrator.captions,
+                          **asdict(self.view), curves=services.curves)
+            offers = Offers(list(services.recordings), bool(services.network), services.open_webcam is not None,
+                            MAX_UPLOAD_BYTES)
+            outbox.put([hello, offers, *self._board.messages()])
         self.narrator.watched = True
 
     def detach(self, outbox: Outbox) -> None:
@@ -123,30 +133,42 @@ class Session:
 
     def open(self, name: str, uri: str) -> None:
         """Open a source and switch to it. Raises InputError and keeps the last good one when that fails."""
+        self.open_with(name, lambda: self.services.open_player(uri))
+
+    def open_with(self, name: str, opener: Callable[[], Player], release: Callable[[], None] | None = None) -> None:
+        """Open what opener() gives and switch to it; release: called once it is closed again, or did not open.
+
+        Raises InputError and keeps the last good source when that fails.
+        """
+        release = release or _nothing
         with self._opening:
             self.publish([SourceLoading(name)])
             try:
-                player = self._shelf.take(self._services.open_player(uri))
+                player = self._shelf.take(opener())
             except InputError as error:
+                release()
                 self.publish([SourceFailed(name, str(error), self.source_name)])
                 raise
             except Exception as error:
-                log.exception("opening %s failed", uri)
+                release()
+                log.exception("opening %s failed", name)
                 reason = "it could not be opened because of an error in the program; its log says more"
                 self.publish([SourceFailed(name, reason, self.source_name)])
                 raise InputError(reason) from error
             with self._lock:
-                gone, old = self._closed, self.player
+                gone, old, release_old = self._closed, self.player, self._release
                 if not gone:
-                    self.player, self.source_name, self.range_s = player, name, None
+                    self.player, self.source_name, self.range_s, self._release = player, name, None, release
             if gone:
                 player.close()
+                release()
                 return
             self.narrator.use(player)
             self.publish([_opened(name, player)])
             player.play()
         if old is not None:
             old.close()
+        release_old()
         if not player.info.live:
             threading.Thread(target=self._measure, args=(player,), name="histogram", daemon=True).start()
 
@@ -185,6 +207,10 @@ class Session:
             self.view = replace(self.view, accumulation_ms=int(command.value))
         elif command.kind == "captions":
             self.narrator.switch_captions(command.value)
+        elif command.kind == "open":
+            choose(self, command.value)
+        elif command.kind == "cameras":
+            look_for_cameras(self)
         elif command.kind == "hidden":
             self.narrator.watched = not command.value
             self.narrator.jumped()
@@ -247,6 +273,11 @@ class Session:
             outbox.end(replaced=False)
         if player is not None:
             player.close()
+        self._release()
+
+
+def _nothing() -> None:
+    """What there is to release of a source that brought nothing with it."""
 
 
 def _seconds(us: int | None) -> float | None:

@@ -62,15 +62,17 @@ class WebcamSource:
     """A live camera. Raises InputError when no picture arrives within OPEN_TIMEOUT_S.
 
     opener: gives the camera, called in the reader thread. clock: seconds. patience_s: how long the camera may
-    fail before the source ends with InputError. losses.n_dropped counts events and n_dropped_frames pictures
-    that were replaced by newer ones before the consumer took them.
+    fail before the source ends with InputError. name: for people. losses.n_dropped counts events
+    and n_dropped_frames pictures that were replaced by newer ones before the consumer took them.
     """
 
     def __init__(self, number: int, max_width: int = MAX_WIDTH, clock: Callable[[], float] = time.monotonic,
-                 opener: Callable[[int], Capture] = open_camera, patience_s: float = 2.0) -> None:
+                 opener: Callable[[int], Capture] = open_camera, patience_s: float = 2.0,
+                 name: str = "") -> None:
         self.losses = Losses()
         self.n_dropped_frames = 0
         self._number, self._max_width, self._opener = number, max_width, opener
+        self._name = name or f"camera {number}"
         self._clock, self._patience_s = clock, patience_s
         self._queue: deque[tuple[Events, Frame]] = deque()
         self._rest: deque[Packet] = deque()
@@ -83,10 +85,10 @@ class WebcamSource:
             self._changed.wait_for(lambda: self._queue or self._done, OPEN_TIMEOUT_S)
             if not self._queue:
                 self._closed = True
-                silent = f"camera {number} gave no picture; check that no other program uses it"
+                silent = f"{self._name} gave no picture; check that no other program uses it"
                 raise InputError(self._error or silent)
             resolution = self._queue[0][1].resolution
-        self._info = SourceInfo(f"webcam {number}", resolution, resolution, live=True, start_us=0,
+        self._info = SourceInfo(name or f"webcam {number}", resolution, resolution, live=True, start_us=0,
                                 events_origin="simulated", frames_origin="camera")
 
     @property
@@ -110,11 +112,11 @@ class WebcamSource:
 
     def seek(self, t_us: int) -> None:
         """Raise InputError: a camera has no past."""
-        raise InputError(f"camera {self._number} is live and cannot go to {t_us} µs; record it first")
+        raise InputError(f"{self._name} is live and cannot go to {t_us} µs; record it first")
 
     def rate_histogram(self, bins: int) -> np.ndarray:
         """Raise InputError: a camera has no known span."""
-        raise InputError(f"camera {self._number} is live and has no {bins} parts to count; record it first")
+        raise InputError(f"{self._name} is live and has no {bins} parts to count; record it first")
 
     def close(self) -> None:
         """Release the camera; iteration ends. May be called any number of times."""
@@ -141,7 +143,7 @@ class WebcamSource:
             finally:
                 camera.release()
         except Exception as raised:  # OpenCV raises its own types; the consumer gets one sentence
-            error = f"camera {self._number} failed: {raised}; reconnect it"
+            error = f"{self._name} failed: {raised}; reconnect it"
         with self._changed:
             self._error, self._done = error, True
             self._changed.notify_all()
@@ -158,7 +160,7 @@ class WebcamSource:
             now_s = self._clock()
             if not done or bgr is None:
                 if now_s - last_s > self._patience_s:
-                    return f"camera {self._number} stopped giving pictures; reconnect it and open it again"
+                    return f"{self._name} stopped giving pictures; reconnect it and open it again"
                 time.sleep(0.005)
                 continue
             image = rgb_at_most(bgr, self._max_width)

@@ -41,10 +41,14 @@ pf.stage = element => {
     else veil(1, `Opening ${message.name}…`, `${source.name} stays open until then.`, true);
   });
   pf.on('failed', message => {
-    if (!message.kept) return veilBoth(`Cannot open ${message.name}`, `${message.reason}. Choose another recording above.`);
-    veil(1);
+    if (!message.kept) veilBoth(`Cannot open ${message.name}`, 'Choose another source above.'); else veil(1);
+    q('.failure').hidden = false;
+    q('.failure span').textContent = `${message.name} did not open: ${message.reason.replace(/\.$/, '')}.${message.kept ? ` ${message.kept} stays open.` : ''}`;
   });
+  q('.failure button').addEventListener('click', () => { q('.failure').hidden = true; });
+  pf.on('loading', () => { q('.failure').hidden = true; });
   pf.on('source', message => {
+    q('.failure').hidden = true;
     source = message;
     newest = null;
     Object.assign(now, {at: 0, from: 0, until: message.duration_s || 0, shares: [], marks: [], range: null, live: message.live});
@@ -56,10 +60,6 @@ pf.stage = element => {
     veil(2, message.frame_size ? 'Waiting for frames…' : 'No RGB frames', message.frame_size ? '' : 'This source has events only, so the RGB model has nothing to check with.', !!message.frame_size);
     views[1].style.aspectRatio = (message.event_size || '4x3').replace('x', '/');
     views[2].style.aspectRatio = (message.frame_size || message.event_size || '4x3').replace('x', '/');
-    const sizes = [message.event_size, message.frame_size].filter((size, i, all) => size && all.indexOf(size) === i);
-    const listed = document.querySelector('#recording input')?.value === message.name;
-    const about = [listed ? '' : message.name, message.live ? 'live' : 'recording', sizes.join(' / '), message.sensor];
-    for (const node of document.querySelectorAll('.source')) node.textContent = node.title = about.filter(Boolean).join(' · ');
     element.querySelector('.stage').classList.toggle('live', message.live);
     arrange();
     parted();
