@@ -121,11 +121,12 @@ def visit(browser: playwright.Browser, running: Running, width: int = 1440, heig
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(20_000)
     faults: list[str] = []
+    address = running.address
     page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
     page.on("request", lambda request: faults.append(f"external request: {request.url}")
-            if not request.url.startswith((running.address, "data:", "blob:")) else None)
+            if not request.url.startswith((address, "data:", "blob:")) else None)
     before = set(running.app.state.sessions.tokens())
-    page.goto(running.address + path)
+    page.goto(address + path)
     page.wait_for_function("document.querySelector('.view')?.dataset.painted !== undefined")
     (token,) = set(running.app.state.sessions.tokens()) - before
     return Visit(page, running.app.state.sessions.by_token(token), faults)
