@@ -182,6 +182,18 @@ def info(recording: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--seconds", type=click.FloatRange(0), default=10.0, show_default=True, help="length of the self-test")
+@click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
+@model_options
+def doctor(seconds: float, as_json: bool, models: ModelOptions) -> None:
+    """Say what is installed and attached, whether the models load, and what to do about each problem."""
+    from app.doctor import doctor
+
+    if not doctor(seconds, as_json, models):
+        sys.exit(2)
+
+
+@main.command()
 @click.argument("video", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--threshold", default=0.2, show_default=True, help="log intensity change per event")
