@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 from test_page_browser import Running, Visit, browser, visit
-from toy_services import MARKUP, SLOW, TREE, ToyModels, said, toy_services
+from toy_services import LONG, MARKUP, SLOW, TREE, ToyModels, said, toy_services
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -151,6 +152,28 @@ def test_a_trace_is_saved_and_played_back_without_models(opened: Visit, models: 
     assert page.evaluate("window.hurt") is None
 
 
+def test_an_answer_recorded_with_the_bundled_pair_looks_as_it_did(opened: Visit) -> None:
+    """tests/recorded/answer.jsonl was saved by the page's own button."""
+    page, path = opened.page, Path(__file__).parent / "recorded" / "answer.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    nodes = [node for row in rows if row["type"] == "cycle" for node in row["drafted"]]
+    words = [word for row in rows if row["type"] == "cycle" for word in row["emitted"]]
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Open a trace…").click()
+    chooser.value.set_files(path)
+    expect(page.locator(".words .who")).to_contain_text("Played back from answer.jsonl")
+    page.wait_for_function("pf.answers.shown().replayed && pf.answers.shown().done")
+    expect(page.locator("#stop")).to_be_hidden()
+    assert opened.kept() == opened.page.evaluate("pf.answers.shown().done.text") == rows[-1]["text"]
+    for state in ("accepted", "rejected", "unreached"):
+        count = sum(node["verdict"] == state for node in nodes)
+        assert page.locator(f".words .box .tk.{state}").count() == count > 0
+    assert page.locator(".words .box .tk.recovered").count() == sum(word["kind"] == "recovered" for word in words) > 0
+    expect(page.locator(".chart")).to_have_attribute("data-points", str(sum(n["cos_sim"] is not None for n in nodes)))
+    page.locator(".words .box .tk.rejected").first.hover()
+    expect(page.locator(".words .details")).to_contain_text("the RGB model said")
+
+
 def test_what_is_no_trace_is_refused(opened: Visit, tmp_path: Path) -> None:
     path = tmp_path / "notes.jsonl"
     path.write_text('{"type":"cycle","drafted":"<img src=x onerror=window.hurt=1>"}')
@@ -224,6 +247,40 @@ def test_a_link_with_nothing_but_a_question_asks_it(browser: playwright.Browser,
     assert linked.page.evaluate("window.hurt") is None
     linked.page.close()
     assert linked.faults == []
+
+
+SHOWN = """() => {
+    window.shownAt = {};
+    new MutationObserver(changes => {
+        for (const change of changes) for (const node of change.addedNodes) {
+            const words = node.querySelectorAll?.('.tk:is(.accepted, .recovered, .bonus, .plain)') || [];
+            if (words.length) requestAnimationFrame(() => { shownAt[words[0].word.round] ??= Date.now(); });
+        }
+    }).observe(document.querySelector('.words .box'), {childList: true});
+}"""
+
+
+def test_a_thousand_words_do_not_slow_the_page_down(opened: Visit, models: ToyModels) -> None:
+    """A word is shown soon after its verdict, the last hundred as soon as the first. (The aim is 50 ms at the 95th
+    percentile on a machine of its own; printed with pytest -s. Here others may be at work.)"""
+    page = opened.page
+    view(opened, "sentence")
+    page.evaluate(SHOWN)
+    opened.session.player.pause()
+    models.pace = 0.25
+    ask(opened, LONG)
+    models.pace = 0.1
+    opened.session.player.play()
+    assert opened.kept() == said(LONG)
+    assert opened.chat().strip() == said(LONG).strip()
+    shown = {int(number): at_ms / 1000 for number, at_ms in page.evaluate("shownAt").items()}
+    late_ms = [(shown[number] - judged_s) * 1000 for number, judged_s in enumerate(models.judged_at) if number in shown]
+    assert len(late_ms) > 0.9 * len(models.judged_at) > 150
+    parts = np.array_split(np.array(late_ms), 10)
+    p95 = [float(np.percentile(part, 95)) for part in (np.array(late_ms), parts[0], parts[-1])]
+    print(f"verdict to painted word, p95: {p95[0]:.0f} ms; first tenth {p95[1]:.0f} ms, last tenth {p95[2]:.0f} ms")
+    assert np.median(late_ms) < 150
+    assert np.median(parts[-1]) < np.median(parts[0]) + 100
 
 
 def test_the_place_in_the_line_is_shown(browser: playwright.Browser, running: Running, opened: Visit) -> None:

@@ -4,12 +4,14 @@
     services = toy_services(pace=1.0)               # answers as slow as a real pair, for looking at the page
 
 Recordings: "square" (events and frames), "events only", "frames only", "damaged" (fails when it is opened),
-"breaks" (stops with an error while it plays), "live". The question SLOW is answered for ever, until it is stopped.
+"breaks" (stops with an error while it plays), "live". The question SLOW is answered for ever, until it is stopped;
+ToyModels.judged_at has the wall-clock time of every verdict of the newest answer.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,7 +35,7 @@ from ui.services import AskSettings, Services
 
 SENSOR = Resolution(240, 180)
 FPS, SECONDS = 25, 12
-SLOW, BROKEN, MARKUP = "Go on for ever", "Break off", "Say markup"
+SLOW, BROKEN, MARKUP, LONG = "Go on for ever", "Break off", "Say markup", "Say a thousand words"
 TREE = "Describe the scene in detail."
 
 
@@ -178,6 +180,7 @@ SCRIPTS = {
     "How many objects are there?": Script([*words(" There are two objects"), "."], {2: " three"}),
     "What color is the car?": Script([*words(" There is no car"), "."], {}),
     MARKUP: Script(words(HOSTILE), {1: " <b>wrong</b>"}),
+    LONG: Script([f" word{i}" for i in range(1000)], dict.fromkeys(range(3, 1000, 11), " wrong")),
 }
 
 
@@ -193,6 +196,7 @@ class ToyModels:
         self.pace = pace
         self.asked: list[tuple[str, Window, AskSettings]] = []
         self.cancelled = 0
+        self.judged_at: list[float] = []
         self._turn = threading.Lock()
 
     def answer(self, window: Window, question: str, settings: AskSettings,
@@ -211,6 +215,7 @@ class ToyModels:
                 cancel: threading.Event) -> Iterator[Record]:
         script = SCRIPTS.get(question, SCRIPTS["What is happening?"])
         now, place, number, text = 0.12, 0, 0, ""
+        self.judged_at = []
         words = accepted = depth = 0
         first_word_s = None
         extra = [Span("prefill", 0.0, 0.12), Span("draft_prefill", 0.0, 0.05)]
@@ -226,6 +231,7 @@ class ToyModels:
             spans = [*extra, *([Span("draft", now, now + 0.03)] if nodes else []),
                      Span("verify", now + 0.03, now + 0.12)]
             cycle = judge(script, place, number, nodes, spans)
+            self.judged_at.append(time.time())
             yield cycle
             now, number, extra = now + 0.12, number + 1, []
             first_word_s = first_word_s or now

@@ -20,6 +20,8 @@ from ui.trace import Trace
 
 LONGEST_US = 5_000_000
 """A player keeps six seconds; longer ranges are asked about their last five."""
+LONG_TEXT = 1500
+"""Characters."""
 BEHIND_US, AHEAD_US = 5_500_000, 1_500_000
 """What a player surely keeps around its playhead."""
 
@@ -56,7 +58,10 @@ class Asking:
             self._changed.notify_all()
 
     def follow(self, period_s: float = 0.15) -> Iterator[str]:
-        """The growing answer, at most once per period; ends when the answer does, with its full text."""
+        """The growing answer, at most once per period; ends when the answer does, with its full text.
+
+        Every value is the whole text, so a long one is given less often.
+        """
         pause = threading.Event()
         seen: tuple[str, int] = ("", 0)
         while True:
@@ -66,7 +71,7 @@ class Asking:
             yield seen[0]
             if finished:
                 return
-            pause.wait(period_s)
+            pause.wait(period_s * (1 + len(seen[0]) / LONG_TEXT))
 
     def window(self) -> Window:
         """The window that is asked about, once its data is there. Raises InputError when there is none."""

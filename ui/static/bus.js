@@ -51,6 +51,7 @@ window.pf = (() => {
     if (!document.hidden) { owed.forEach(kind => send('ack', kind)); owed = []; }
   });
 
+  const colours = new Map();
   const root = () => document.querySelector('.gradio-container') || document.body;
   return {
     on, emit, send, open, token: () => token,
@@ -60,7 +61,11 @@ window.pf = (() => {
       return `${minutes}:${(ticks / 10 ** digits - minutes * 60).toFixed(digits).padStart(3 + digits, '0')}`;
     },
     /** Value of one of our CSS colour variables. */
-    colour: name => getComputedStyle(root()).getPropertyValue(name).trim(),
+    colour(name) {
+      const theme = document.body.classList.contains('dark') ? 'dark' : 'light', key = `${theme} ${name}`;
+      if (!colours.has(key)) colours.set(key, getComputedStyle(root()).getPropertyValue(name).trim());   // asking costs a style pass
+      return colours.get(key);
+    },
     /** Match a canvas to its size on screen; returns [context, width, height] in CSS pixels. */
     fit(canvas) {
       const {width, height} = canvas.getBoundingClientRect(), ratio = devicePixelRatio || 1;
@@ -71,10 +76,16 @@ window.pf = (() => {
       context.clearRect(0, 0, width, height);
       return [context, width, height];
     },
-    /** Call `draw` once per animation frame at most, however often it is asked for. */
-    lazily(draw) {
-      let asked = false;
-      return () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; draw(); }); } };
+    /** Call `draw` once per animation frame at most, or once in `rest` ms, however often it is asked for. */
+    lazily(draw, rest = 0) {
+      let asked = false, last = -1e9;
+      const now = () => requestAnimationFrame(at => { asked = false; last = at; draw(); });
+      return () => {
+        if (asked) return;
+        asked = true;
+        const left = rest - (performance.now() - last);
+        if (left > 0) setTimeout(now, left); else now();
+      };
     },
   };
 })();

@@ -153,7 +153,7 @@ pf.chart = element => {
     canvas.dataset.points = points.length;
     canvas.dataset.lanes = [...new Set(work.map(piece => piece.lane))].sort().join(' ');
     canvas.dataset.counted = (counts.get(named())?.total || []).reduce((sum, n) => sum + n, 0);
-  });
+  }, 120);
 
   canvas.addEventListener('pointermove', event => {
     const r = canvas.getBoundingClientRect(), px = event.clientX - r.left, py = event.clientY - r.top;

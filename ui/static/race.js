@@ -89,6 +89,6 @@ pf.race = element => {
 
   for (const button of buttons) button.addEventListener('click', () => { if (!running()) pf.emit('view', 'race'); pf.send(running() ? 'stop' : 'compare'); });
   again.addEventListener('click', watch);
-  for (const kind of ['shown', 'round', 'ended']) pf.on(kind, pf.lazily(draw));
+  for (const kind of ['shown', 'ended']) pf.on(kind, draw);
   draw();
 };

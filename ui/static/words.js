@@ -93,13 +93,13 @@ pf.words = element => {
     const old = rounds.get(round.round);
     if (old) old.replaceWith(fresh); else box.append(fresh);
     rounds.set(round.round, fresh);
-    if (chosen) mark([...fresh.querySelectorAll('.tk')].find(node => node.word.id === chosen.word.id));
-    if (sticks) box.scrollTop = box.scrollHeight;
+    if (chosen && old?.contains(chosen)) mark([...fresh.querySelectorAll('.tk')].find(node => node.word.id === chosen.word.id));
   }
   function note(text) { box.append(make('span', 'note', text)); }
   function drawAll() {
     const answer = pf.answers.shown();
     rounds.clear();
+    changed.clear();
     box.replaceChildren();
     chosen = null;
     sticks = true;
@@ -112,7 +112,7 @@ pf.words = element => {
     else [...answer.rounds.keys()].sort((a, b) => a - b).forEach(number => place(answer.rounds.get(number)));
     ended(answer);
     if (how === 'tree' && answer?.done && !pf.answers.branches(answer)) box.prepend(make('div', 'note', 'No branches here: this drafter guesses one line of words. Choose vlm:tree, eagle, medusa or mix in the settings to see a tree.'));
-    if (answer?.done && how !== 'sentence') box.scrollTop = 0;
+    box.scrollTop = answer?.done && how !== 'sentence' ? 0 : box.scrollHeight;
     details.replaceChildren(...hint());
   }
   function waiting(answer) {
@@ -147,10 +147,15 @@ pf.words = element => {
   }
   pf.on('source', message => { readable = Boolean(message.frame_size); if (!pf.answers.shown()) drawAll(); });
   pf.on('shown', drawAll);
-  pf.on('round', message => {
-    box.querySelectorAll('.note').forEach(node => node.remove());
-    place(pf.answers.shown().rounds.get(message.round));
+  const changed = new Set();   // rounds to draw again; once per animation frame, because a line of words is laid out anew as a whole
+  const drawChanged = pf.lazily(() => {
+    const answer = pf.answers.shown();
+    if (changed.size) for (const node of box.querySelectorAll(':scope > .note')) node.remove();
+    for (const number of changed) if (answer?.rounds.has(number)) place(answer.rounds.get(number));
+    changed.clear();
+    if (sticks) box.scrollTop = box.scrollHeight;
   });
+  pf.on('round', message => { changed.add(message.round); drawChanged(); });
   pf.on('waiting', () => { if (!pf.answers.shown().rounds.size) drawAll(); });
   pf.on('ended', drawKeepingChoice);
   pf.on('kept', () => heading(pf.answers.shown()));
