@@ -137,6 +137,7 @@ def scripted(line: list[int], drafter: Drafter, limits: Limits) -> tuple[list[in
 @pytest.mark.parametrize("budget", [0, 1, 3, 7])
 @pytest.mark.parametrize("place", range(6))
 def test_eos_ends_the_answer_at_every_place_of_a_block(place: int, budget: int) -> None:
+    """D11: the original looked for the end in the last token only."""
     words = tokenizer().encode(" The red car drives slowly to")[:place]
     line = [*words, tokenizer().eos, *tokenizer().encode(" more words here")]
     tokens, text, stopped, cycles = scripted(line, TreeDrafter(line, 1.0, 0, wide=False), Limits(40, budget))
@@ -150,6 +151,7 @@ def test_eos_ends_the_answer_at_every_place_of_a_block(place: int, budget: int) 
 @pytest.mark.parametrize("budget", [0, 2, 7])
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
 def test_max_new_tokens_inside_a_block(limit: int, budget: int) -> None:
+    """D11: the original wrote more than was allowed."""
     line = tokenizer().encode(" The red car drives slowly to the left on a street")
     tokens, _, stopped, cycles = scripted(line, TreeDrafter(line, 1.0, 1, wide=False), Limits(limit, budget))
     assert tokens == line[:limit]
@@ -291,6 +293,7 @@ def test_caption_counts_what_happened() -> None:
 
 
 def test_the_event_model_drafts_while_the_verifier_reads() -> None:
+    """D9: the original computed the overlap, on a second GPU that it did not have."""
     drafted = threading.Event()
 
     class SlowVLM(ToyVLM):

@@ -169,3 +169,27 @@ def test_a_folder_says_how_pictures_are_prepared(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text('{"size": {"longest_edge": 20}}')
     with pytest.raises(InputError, match="longest_edge"):
         Preparation.of(tmp_path, 28)
+
+
+def test_the_frames_are_spread_over_the_whole_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D5: the original trained on frames of the whole clip and measured on its first 0.4 s."""
+    tiny_video_llava(tmp_path)
+    vlm, seen, look = videollava.load("rgb", tmp_path, Placement()), list[torch.Tensor](), videollava.look
+
+    def spy(tower: torch.nn.Module, pixels: torch.Tensor, layer: int, keep_first: bool) -> torch.Tensor:
+        seen.append(pixels)
+        return look(tower, pixels, layer, keep_first)
+
+    monkeypatch.setattr(videollava, "look", spy)
+    long = window(frames=20)
+    for _ in range(2):
+        session = vlm.open(long, QUESTION)
+        session.prefill()
+    # a second question about a window does not look again
+    assert len(seen) == 1
+    chosen = pick_frames(long, 8)
+    times_us = [frame.t_us for frame in chosen]
+    assert times_us == sorted(set(times_us))
+    assert times_us[0] < 100_000
+    assert times_us[-1] > 900_000
+    torch.testing.assert_close(seen[0], Preparation(SIDE, (SIDE, SIDE))([frame.image for frame in chosen]))

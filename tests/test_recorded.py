@@ -56,6 +56,7 @@ def extracted(data: Data, number: int) -> list[tuple[int, Trace]]:
 def test_a_state_is_paired_with_the_word_it_predicts() -> None:
     """With itself as the event VLM, the verifier's and the event VLM's states are the same, word by word, and each says
     the word it is kept with."""
+    # D7: the original compared states one word apart.
     models = toy_models(same=True)
     for guess in ([], [9, 9], [5]):
         (one,) = window_traces(models.rgb, models.event, WINDOWS[3], [("Why?", guess)])
@@ -98,6 +99,7 @@ def test_a_killed_extraction_goes_on_and_ends_with_the_same(tmp_path: Path) -> N
 
 
 def test_windows_without_frames_are_counted(tmp_path: Path) -> None:
+    """D13: samples of the original could vanish in silence."""
     data = Data.begin(tmp_path, toy_models(), ASKED)
     blind = [replace(window, frames=[]) if second % 2 else window for second, window in enumerate(WINDOWS)]
     list(data.extract(data.add(INFO), toy_models(), lambda first: iter(blind[first:]), 7))
@@ -138,6 +140,7 @@ def test_whole_recordings_are_held_out(tmp_path: Path) -> None:
 
 
 def test_of_one_recording_no_overlapping_window_is_learnt_from(tmp_path: Path) -> None:
+    """D14: half of every clip of the original was in the next one too."""
     data = Data.begin(tmp_path, toy_models(), replace(ASKED, stride_us=400_000))
     number = data.add(INFO)
     found = extracted(data, number)

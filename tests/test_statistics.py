@@ -16,6 +16,7 @@ def test_intervals_contain_the_share() -> None:
 
 
 def test_a_ratio_of_sums_weighs_long_clips_more_and_its_interval_holds_it() -> None:
+    """D10: the original took the mean of ratios."""
     assert ratio_of_sums(np.array([[2.0, 1.0], [4.0, 2.0]])) == (2.0, 2.0, 2.0)
     ratio, low, high = ratio_of_sums(np.array([[1.0, 1.0], [9.0, 3.0], [5.0, 2.0], [8.0, 4.0]]))
     assert ratio == 2.3

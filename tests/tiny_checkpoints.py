@@ -125,7 +125,7 @@ def written(model: object, folder: Path, **how: object) -> object:
 def window(seed: int = 0, frames: int = 10, width: int = 48, height: int = 36) -> Window:
     """A window of random frames and no events."""
     rng = np.random.default_rng(seed)
-    pictures = [Frame(i * 100_000 + 50_000, 0, rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    pictures = [Frame((2 * i + 1) * 500_000 // frames, 0, rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
                 for i in range(frames)]
     return Window(0, 1_000_000, empty_packet(), pictures, Resolution(width, height))
 
