@@ -132,13 +132,16 @@ def main() -> None:
               help="recording, video, synthetic://SEED, dv://[SERIAL], webcam://N; default: the bundled recording")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=7860, show_default=True)
+@click.option("--auth", "login", default=None, metavar="USER:PASSWORD", envvar="PARAFOVEA_AUTH",
+              help="ask everybody for this name and password; the variable PARAFOVEA_AUTH hides it from lists of "
+                   "processes")
 @click.option("--no-browser", is_flag=True, help="do not open a browser")
 @model_options
-def demo(source: str | None, host: str, port: int, no_browser: bool, models: ModelOptions) -> None:
+def demo(source: str | None, host: str, port: int, login: str | None, no_browser: bool, models: ModelOptions) -> None:
     """Open the web page on a recording or a camera."""
     from app.demo import run
 
-    run(source, host, port, not no_browser, models)
+    run(source, host, port, not no_browser, models, login)
 
 
 @main.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
@@ -38,9 +37,17 @@ TURN_POLL_S = 0.1
 """How often a waiting visitor looks whether he still wants his answer."""
 
 
-def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptions) -> None:
-    """Serve the page until Ctrl-C."""
+def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptions, login: str | None = None) -> None:
+    """Serve the page until Ctrl-C. login: "user:password" that everybody needs. Raises InputError."""
+    from ui.guard import LOOPBACK, is_loopback
+
     quiet_libraries()
+    if login is not None and not all(login.partition(":")):
+        raise InputError("--auth needs a name and a password with a colon between them, as in --auth ada:lovelace1843")
+    private = is_loopback(host)
+    if not private and login is None:
+        terminal.people.print(f"parafovea: everybody who reaches {host}:{port} can use this page and your cameras; "
+                              "protect it with --auth user:password", style="yellow")
     _require_free_port(host, port)
     first = uri or str(bundled_recording())
     with open_source(first) as source:
@@ -48,13 +55,13 @@ def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptio
     with terminal.people.status("loading the page and the models"):
         from ui import build_app, serve
 
-        app = build_app(services(load(models), first, name, *_pairs(models)))
+        app = build_app(services(load(models), first, name, *_pairs(models)), login,
+                        LOOPBACK if private and login is None else None)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     terminal.people.print(f"Parafovea is at {address} (Ctrl-C ends)")
     if browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(app, host, port)
+    serve(app, host, port)
 
 
 Loading = Callable[[], Models]

@@ -114,7 +114,8 @@ def test_unknown_token_is_refused(world: World) -> None:
 
 def test_foreign_origin_is_refused_even_with_the_token(world: World) -> None:
     token = world.visit().token
-    for origin in ("http://evil.example", "null", "http://testserver.evil.example", "http://testserver:81"):
+    for origin in ("http://evil.example", "null", "http://testserver.evil.example", "http://testserver:81",
+                   "http://[testserver", "testserver", "http://testserver/"):
         with pytest.raises(WebSocketDisconnect), world.live(token, origin):
             pass
 

@@ -8,10 +8,13 @@ Importing this package is light; gradio is imported when an application is built
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
+from socket import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,11 +23,16 @@ if TYPE_CHECKING:
 
     from ui.services import Services
 
+MAX_MESSAGE_BYTES = 4 << 20
+"""Of what a page sends over a WebSocket at once: commands, pictures of its webcam."""
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
-def build_app(services: Services) -> FastAPI:
-    """The application: page at /, live channel at /live, script at /page. `app.state.sessions` has the visitors."""
+def build_app(services: Services, login: str | None = None, hosts: Collection[str] | None = None) -> FastAPI:
+    """The application: page at /, live channel at /live, script at /page. `app.state.sessions` has the visitors.
+
+    login: "user:password" that everybody needs, hosts: names under which it may be called; None = no such rule.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     import gradio as gr
     from fastapi import FastAPI
@@ -32,6 +40,7 @@ def build_app(services: Services) -> FastAPI:
 
     from ui.api import Api
     from ui.bringing import bringing
+    from ui.guard import Guard
     from ui.handlers import Handlers
     from ui.live import live_endpoint
     from ui.page import build_page
@@ -50,6 +59,7 @@ def build_app(services: Services) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions = sessions
+    app.add_middleware(Guard, login=login, hosts=hosts)
     text, address = script()
     app.add_api_route(address, lambda: Response(text, media_type="text/javascript", headers=FOREVER))
     app.add_api_websocket_route("/live", live_endpoint(sessions))
@@ -66,10 +76,17 @@ def make_server(app: FastAPI, host: str = "127.0.0.1", port: int = 7860) -> Serv
     """A server that is not running yet. Pictures are already compressed; open pages do not hold up its end."""
     import uvicorn
 
-    return uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", ws_per_message_deflate=False,
-                                         timeout_graceful_shutdown=2))
+    class PageServer(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket] | None = None) -> None:
+            """End open pages after a moment; that they were cut off is no error to report."""
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
+
+    return PageServer(uvicorn.Config(app, host=host, port=port, log_level="warning", ws_per_message_deflate=False,
+                                     ws_max_size=MAX_MESSAGE_BYTES, timeout_graceful_shutdown=1))
 
 
 def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 7860) -> None:
     """Serve until interrupted."""
-    make_server(app, host, port).run()
+    with contextlib.suppress(KeyboardInterrupt):
+        make_server(app, host, port).run()

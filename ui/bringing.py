@@ -16,16 +16,15 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Header, Request, WebSocket
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
 from streams.player import Player
 from streams.types import InputError
+from ui.guard import own_origin
 from ui.pictures import MAX_JPEG_BYTES, Pictures
 from ui.session import MAX_UPLOAD_BYTES, Session
 from ui.sessions import Sessions
@@ -38,12 +37,6 @@ UNKNOWN = 4401
 WEBCAM = "webcam of this browser"
 
 log = logging.getLogger(__name__)
-
-
-def own_origin(headers: Headers) -> bool:
-    """True when a page of our own asks, or no browser at all."""
-    origin = headers.get("origin", "")
-    return not origin or urlsplit(origin).netloc == headers.get("host")
 
 
 def bringing(sessions: Sessions) -> APIRouter:

@@ -12,11 +12,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ui.guard import own_origin
 from ui.painter import Painter
 from ui.protocol import EVENT_PICTURE, RGB_PICTURE, Message, Playing, encode, parse_command
 from ui.session import Session
@@ -33,16 +33,10 @@ UNKNOWN, REPLACED = 4401, 4409
 log = logging.getLogger(__name__)
 
 
-def same_origin(ws: WebSocket) -> bool:
-    """True when the page that opens the connection is our own (or not a browser at all)."""
-    origin = ws.headers.get("origin", "")
-    return not origin or urlsplit(origin).netloc == ws.headers.get("host")
-
-
 def live_endpoint(sessions: Sessions) -> Callable[[WebSocket], Awaitable[None]]:
     """The endpoint of the live channel; only pages with a session's token get in."""
     async def live(ws: WebSocket) -> None:
-        if not same_origin(ws):
+        if not own_origin(ws.headers):
             await ws.close()
             return
         await ws.accept()

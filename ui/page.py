@@ -23,6 +23,7 @@ def build_page(handlers: Handlers, services: Services, api: Api) -> gr.Blocks:
     first = AskSettings().drafter if AskSettings().drafter in services.drafters else services.drafters[0]
     with gr.Blocks(title="Parafovea", fill_width=True, delete_cache=(600, 3600), analytics_enabled=False) as page:
         parts.build_head()
+        rejoin = parts.build_rejoin()
         with gr.Row(equal_height=False, elem_id="main"):
             with gr.Column(scale=7, min_width=340):
                 parts.build_sources()
@@ -39,7 +40,8 @@ def build_page(handlers: Handlers, services: Services, api: Api) -> gr.Blocks:
         page.unload(handlers.end)
         api.publish()
         _connect_talk(handlers, talk, trace)
-        _connect_settings(handlers, settings)
+        _connect_settings(handlers, settings, rejoin.click(handlers.start, None, stage, show_progress="hidden",
+                                                           api_visibility=PRIVATE))
     return page
 
 
@@ -71,11 +73,12 @@ def _connect_talk(handlers: Handlers, talk: parts.Talk, trace: gr.UploadButton) 
     talk.stop.click(handlers.stop, None, None, show_progress="hidden", api_visibility=PRIVATE)
 
 
-def _connect_settings(handlers: Handlers, settings: parts.SettingsPart) -> None:
+def _connect_settings(handlers: Handlers, settings: parts.SettingsPart, rejoined: gr.events.Dependency) -> None:
+    """Every change holds from the next answer on; a program that was started again is told what is set."""
     components = settings.named()
 
     def changed(values: dict[gr.components.Component, Any], request: gr.Request) -> None:
         handlers.settings({name: values[component] for name, component in components.items()}, request)
 
-    for component in components.values():
-        component.change(changed, set(components.values()), None, show_progress="hidden", api_visibility=PRIVATE)
+    for event in (*(component.change for component in components.values()), rejoined.success):
+        event(changed, set(components.values()), None, show_progress="hidden", api_visibility=PRIVATE)

@@ -44,6 +44,11 @@ def build_head() -> gr.HTML:
     return _live("head.html", "pf.head(element);", "head")
 
 
+def build_rejoin() -> gr.Button:
+    """What the live channel presses when the program was started again: the page gets a new session."""
+    return gr.Button("rejoin", elem_id="rejoin", visible="hidden")
+
+
 def build_stage() -> gr.HTML:
     """Both views, caption, scrubber. Its value {"token": …} opens the live channel."""
     return _live("stage.html", "pf.stage(element);"

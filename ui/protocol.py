@@ -43,6 +43,7 @@ class Hello:
     accumulation_ms: int
     layout: str
     curves: dict[str, Curve]
+    program: str = ""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ from ui.turns import Turns
 
 HISTOGRAM_BINS = 160
 MAX_UPLOAD_BYTES = 2 << 30
+PROGRAM = secrets.token_hex(4)
+"""Tells a page that comes back whether this is still the program that it knew."""
 
 EVENTS_ORIGIN = {"camera": "camera", "simulated": "simulated from video", "rendered": "rendered scene"}
 FRAMES_ORIGIN = {"camera": "camera", "video": "video", "rendered": "rendered scene",
@@ -110,7 +112,7 @@ class Session:
             self._outbox = outbox
             services = self.services
             hello = Hello(VERSION, services.models, services.note, services.cos_adapter, self.narrator.captions,
-                          **asdict(self.view), curves=services.curves)
+                          **asdict(self.view), curves=services.curves, program=PROGRAM)
             offers = Offers(list(services.recordings), bool(services.network), services.open_webcam is not None,
                             MAX_UPLOAD_BYTES)
             outbox.put([hello, offers, *self._board.messages()])

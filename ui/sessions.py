@@ -21,6 +21,8 @@ from ui.turns import Turns
 
 UNSEEN_S = 120.0
 """A session whose page has not been connected for so long is dropped."""
+LEAVING_S = 1.0
+"""Patience with each session when the program ends."""
 
 log = logging.getLogger(__name__)
 
@@ -99,5 +101,8 @@ class Sessions:
 
     def close(self) -> None:
         """The program ends."""
-        for key in list(self._by_hash):
-            self.drop(key)
+        leaving = [threading.Thread(target=self.drop, args=(key,), daemon=True) for key in list(self._by_hash)]
+        for thread in leaving:
+            thread.start()
+        for thread in leaving:
+            thread.join(LEAVING_S)

@@ -7,14 +7,13 @@ POST /take/{what} with the session's token in a header of its own: no other site
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from fastapi import APIRouter, Header, HTTPException, Request
 from fastapi.responses import Response
 
 from streams.types import InputError
 from ui.answer_messages import Who
 from ui.clip import as_gif, as_mp4, clip_pictures
+from ui.guard import own_origin
 from ui.links import write_link
 from ui.session import Session
 from ui.sessions import Sessions
@@ -31,9 +30,8 @@ def takeaway(sessions: Sessions) -> APIRouter:
 
     @router.post("/take/{what}")
     def take(what: str, request: Request, who: Who = "question", parafovea_token: str = Header("")) -> Response:
-        origin = request.headers.get("origin", "")
         session = sessions.by_token(parafovea_token)
-        if session is None or (origin and urlsplit(origin).netloc != request.headers.get("host")):
+        if session is None or not own_origin(request.headers):
             raise HTTPException(403, "this page has lost its connection to the program; reload it")
         if what not in TYPES:
             raise HTTPException(404, f"there is no {what!r}; take one of {', '.join(TYPES)}")

@@ -2,9 +2,9 @@
 // A text message is a JSON array of {k: type, ...}; a binary one is [u8 kind][u32le ms][image file].
 window.pf = (() => {
   'use strict';
-  const VERSION = 3, UNKNOWN = 4401, REPLACED = 4409;
+  const VERSION = 3, UNKNOWN = 4401, REPLACED = 4409, TRIES = 2;
   const listeners = {};
-  let socket = null, token = null, retry = 0, timer = 0, owed = [];
+  let socket = null, token = null, retry = 0, timer = 0, tries = 0, owed = [];
 
   const on = (kind, listener) => (listeners[kind] ??= []).push(listener);
   const emit = (kind, message) => (listeners[kind] || []).forEach(listener => listener(message));
@@ -18,14 +18,24 @@ window.pf = (() => {
     const scheme = location.protocol === 'https:' ? 'wss://' : 'ws://';
     socket = new WebSocket(`${scheme}${location.host}/live?token=${encodeURIComponent(token)}`);
     socket.binaryType = 'arraybuffer';
-    socket.onopen = () => { retry = 0; owed = []; emit('conn', 'open'); if (document.hidden) send('hidden', true); };
+    socket.onopen = () => { retry = tries = 0; owed = []; emit('conn', 'open'); if (document.hidden) send('hidden', true); };
     socket.onclose = event => {
-      if (event.code === UNKNOWN) return emit('conn', 'gone');
+      if (event.code === UNKNOWN) return rejoin();
       if (event.code === REPLACED) return emit('conn', 'replaced');
       emit('conn', 'lost');
       timer = setTimeout(() => open(token), Math.min(8000, 500 * 2 ** retry++));
     };
     socket.onmessage = event => typeof event.data === 'string' ? read(event.data) : picture(event.data);
+  }
+
+  /** The program was started again, or has forgotten this page: get a new session from it. */
+  function rejoin() {
+    emit('conn', 'gone');
+    // Gradio's own connection does not survive an answer that was cut off: then the page begins anew
+    if (tries++ >= TRIES) return location.reload();
+    document.querySelector('#rejoin')?.click();
+    clearTimeout(timer);
+    timer = setTimeout(rejoin, 1500);
   }
 
   function read(text) {

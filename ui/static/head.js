@@ -2,8 +2,18 @@
 pf.head = element => {
   'use strict';
   const chip = element.querySelector('.conn');
-  const WORDS = {open: 'connected', lost: 'reconnecting…', gone: 'started again: reload this page', replaced: 'open elsewhere: reload this page'};
-  pf.on('conn', state => { chip.textContent = WORDS[state]; chip.dataset.state = state; });
+  const WORDS = {open: 'connected', lost: 'reconnecting…', gone: 'this page is not known any more, reconnecting…', back: 'reconnected', replaced: 'open elsewhere: reload this page'};
+  let gone = sessionStorage.getItem('pf-lost') !== null;   // this page has begun anew
+  pf.on('conn', state => {
+    chip.textContent = WORDS[state === 'open' && gone ? 'back' : state];
+    chip.dataset.state = state;
+    gone = state === 'gone' || (gone && state === 'lost');
+  });
+  pf.on('hello', message => {
+    const known = sessionStorage.getItem('pf-program');
+    sessionStorage.setItem('pf-program', message.program);
+    if (chip.textContent === WORDS.back) chip.textContent = known === message.program ? 'reconnected: this page had been forgotten' : 'reconnected: the program was started again';
+  });
   pf.on('hello', message => { element.querySelector('.models').textContent = message.models; const note = element.querySelector('.note'); note.hidden = !message.note; note.textContent = message.note; });
   element.querySelector('.theme').addEventListener('click', () => {
     document.body.classList.toggle('dark');

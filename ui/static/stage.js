@@ -200,7 +200,25 @@ pf.stage = element => {
   q('.style').addEventListener('change', event => { pf.send('style', event.target.value); covers(); });
   q('.accumulation').addEventListener('input', event => { pf.send('accumulation', +event.target.value); covers(); });
   q('.layout').addEventListener('change', event => { pf.send('layout', event.target.checked ? 'over' : 'beside'); arrange(); });
+  let lost = JSON.parse(sessionStorage.getItem('pf-lost'));
+  sessionStorage.removeItem('pf-lost');
+  /** A new session of this page: the looks and the source go back to where they were. */
+  function restore() {
+    for (const name of ['palette', 'style']) pf.send(name, q(`.${name}`).value);
+    pf.send('accumulation', +q('.accumulation').value);
+    pf.send('layout', q('.layout').checked ? 'over' : 'beside');
+    pf.send('captions', q('.captions').checked);
+    pf.send('open', {kind: 'recording', name: lost.name});
+  }
+  pf.on('source', message => {
+    if (lost?.name !== message.name) return;
+    if (!lost.live) pf.send('seek', lost.at);
+    lost = null;
+    sessionStorage.removeItem('pf-lost');
+  });
+  pf.on('failed', () => { lost = null; });
   pf.on('hello', message => {
+    if (lost) return restore();
     for (const name of ['palette', 'style']) q(`.${name}`).value = message[name];
     q('.accumulation').value = message.accumulation_ms;
     q('.layout').checked = message.layout === 'over';
@@ -250,9 +268,10 @@ pf.stage = element => {
 
   pf.on('conn', state => {
     element.querySelector('.stage').classList.toggle('lost', state !== 'open');
+    if (state === 'gone' && source) sessionStorage.setItem('pf-lost', JSON.stringify(lost = {name: source.name, live: source.live, at: now.at}));
     if (state === 'open') { if (!source) veilBoth('Connecting…', '', true); return; }
     const words = {lost: ['The program does not answer', 'Trying again by itself…', true],
-                   gone: ['The program was started again', 'Reload this page to go on.'],
+                   gone: ['The program does not know this page any more', 'Getting back to where you were…', true],
                    replaced: ['This page is open elsewhere', 'Reload this page to go on here.']}[state];
     veilBoth(...words);
   });
