@@ -17,6 +17,7 @@ pf.race = element => {
   pf.on('compare', message => {
     cancelAnimationFrame(film);
     if (message.run === 0 && (measured || !runs.length)) { runs = []; measured = null; }
+    for (const lane of Object.values(lanes)) lane.querySelector('.clock').textContent = '';
     const run = runs[message.run] ??= {...message, steps: []};
     Object.assign(run, message);
     run.steps.push([message.seconds, message.text, message.checks]);
@@ -66,7 +67,14 @@ pf.race = element => {
     if (!measured.speedup) return `Not measured: ${measured.stopped}.`;
     const same = measured.same ? 'All four texts are the same, word for word.' : measured.lossless ? 'The texts differ: that should not be, please report it.' : 'The texts differ: the chosen rule is lossy.';
     const ratio = measured.speedup >= 1 ? `${measured.speedup.toFixed(2)} times as fast with guesses` : `${measured.speedup.toFixed(2)} times as fast with guesses, that is slower`;
-    return `Measured: ${ratio}, ${seconds(measured.drafted_s)} instead of ${seconds(measured.plain_s)} (mean of two runs each, in the order without, with, with, without). ${same}`;
+    const busy = Object.keys(NAMES).map(unsteady).find(Boolean) || '';
+    return `Measured: ${ratio}, ${seconds(measured.drafted_s)} instead of ${seconds(measured.plain_s)} (mean of two runs each, in the order without, with, with, without). ${same}${busy}`;
+  }
+
+  /** Says when the two runs of one side took very different times. */
+  function unsteady(side) {
+    const [a, b] = runs.filter(run => run?.side === side).map(run => run.seconds);
+    return b && Math.max(a, b) > 1.25 * Math.min(a, b) ? ` The two runs ${NAMES[side]} took ${seconds(a)} and ${seconds(b)}: this machine is busy, measure again for a steadier number.` : '';
   }
 
   /** Play one run of either side at the same time, from the times that were measured, slow enough to see. */
@@ -80,7 +88,7 @@ pf.race = element => {
         const reached = run.steps.filter(([when]) => when <= at).at(-1) || run.steps[0], over = at >= run.seconds;
         const said = lanes[run.side].querySelector('.said');
         if (said.textContent !== reached[1]) said.textContent = reached[1];
-        lanes[run.side].dataset.clock = `${seconds(Math.min(at, run.seconds))}${over ? ', complete' : slow > 1 ? `, shown ${slow.toFixed(1)} times slower` : ''}`;
+        lanes[run.side].querySelector('.clock').textContent = ` · ${seconds(Math.min(at, run.seconds))}${over ? ', complete' : slow > 1 ? `, shown ${slow.toFixed(1)} times slower` : ''}`;
       }
       if (at < longest) film = requestAnimationFrame(step);
     };
