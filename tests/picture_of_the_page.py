@@ -103,7 +103,7 @@ def scenes(page: Page, film: Film) -> Iterator[str]:
     page.locator("[data-how=race]").click()
     page.locator(".race .compare").click()
     page.wait_for_function("document.querySelector('.result').textContent.includes('Measured')")
-    film.shoot_until("[...document.querySelectorAll('.race .clock')].every(n => n.textContent.includes('complete'))", 0.3)
+    film.shoot_until("[...document.querySelectorAll('.clock')].every(n => n.textContent.includes('complete'))", 0.3)
     film.shoot(3.0)
     yield "the measured comparison"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny_hub
 from click.testing import CliRunner
+from PIL import Image
 from test_cli import write_video
 from tiny_checkpoints import tiny_eventgpt, tiny_llava
 
@@ -73,3 +74,10 @@ def test_tables_name_what_exists() -> None:
 
     for name in drafters.names():
         assert f"| `{name}` |" in TEXT
+
+
+def test_the_picture_of_the_page_moves_and_is_small() -> None:
+    (target,) = re.findall(r"!\[The page[^\]]*\]\(([^)]+)\)", TEXT)
+    assert (ROOT / target).stat().st_size <= 3_000_000
+    with Image.open(ROOT / target) as picture:
+        assert picture.n_frames > 10
