@@ -55,7 +55,7 @@ def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptio
     with terminal.people.status("loading the page and the models"):
         from ui import build_app, serve
 
-        app = build_app(services(load(models), first, name, *_pairs(models)), login,
+        app = build_app(services(load(models), first, name, *pairs_of(models)), login,
                         LOOPBACK if private and login is None else None)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     terminal.people.print(f"Parafovea is at {address} (Ctrl-C ends)")
@@ -68,7 +68,7 @@ Loading = Callable[[], Models]
 """Loads a model pair when somebody chooses it."""
 
 
-def _pairs(given: ModelOptions) -> tuple[str, dict[str, Loading]]:
+def pairs_of(given: ModelOptions) -> tuple[str, dict[str, Loading]]:
     """Name of the pair that was given, and what can be chosen beside it: the bundled pair, if that is another."""
     if given.model == BUNDLED and given.drafter_model in (None, BUNDLED):
         return BUNDLED, {}

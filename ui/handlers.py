@@ -25,6 +25,8 @@ from ui.session import Session
 from ui.sessions import Sessions
 from ui.trace import MAX_BYTES, read_traces
 
+MOST_TURNS = 40
+"""Questions and answers that the chat keeps: all of it travels with every change."""
 OPENING_S = 20.0
 """Patience with a source that a link names."""
 
@@ -109,6 +111,7 @@ class Handlers:
             return
         answer = {"role": "assistant", "content": ""}
         session.chat += [{"role": "user", "content": _literal(question)}, answer]
+        del session.chat[:-MOST_TURNS]
         yield "", session.chat, gr.Button(visible=True)
         for text in asking.follow():
             answer["content"] = _literal(text) if text or asking.finished else _waiting(asking.place)

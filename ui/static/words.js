@@ -113,6 +113,7 @@ pf.words = element => {
     ended(answer);
     if (how === 'tree' && answer?.done && !pf.answers.branches(answer)) box.prepend(make('div', 'note', 'No branches here: this drafter guesses one line of words. Choose vlm:tree, eagle, medusa or mix in the settings to see a tree.'));
     box.scrollTop = answer?.done && how !== 'sentence' ? 0 : box.scrollHeight;
+    reachable();
     details.replaceChildren(...hint());
   }
   function waiting(answer) {
@@ -153,8 +154,13 @@ pf.words = element => {
     if (changed.size) for (const node of box.querySelectorAll(':scope > .note')) node.remove();
     for (const number of changed) if (answer?.rounds.has(number)) place(answer.rounds.get(number));
     changed.clear();
+    reachable();
     if (sticks) box.scrollTop = box.scrollHeight;
   });
+  /** One word is in the order of Tab: the chosen one, else the first. */
+  function reachable() {
+    if (!box.querySelector('.tk[tabindex="0"]')) box.querySelector('.tk:not([hidden])')?.setAttribute('tabindex', 0);
+  }
   pf.on('round', message => { changed.add(message.round); drawChanged(); });
   pf.on('waiting', () => { if (!pf.answers.shown().rounds.size) drawAll(); });
   pf.on('ended', drawKeepingChoice);
@@ -191,8 +197,10 @@ pf.words = element => {
   }
   function mark(node) {
     chosen?.classList.remove('chosen');
+    if (node) for (const other of box.querySelectorAll('.tk[tabindex="0"]')) other.tabIndex = -1;
     chosen = node || null;
     chosen?.classList.add('chosen');
+    if (chosen) chosen.tabIndex = 0;
   }
   function choose(node) {
     if (!node) return;
@@ -204,7 +212,7 @@ pf.words = element => {
   box.addEventListener('click', event => choose(event.target.closest('.tk')));
   box.addEventListener('focusin', event => {
     pf.answers.hold(true);
-    if (event.target === box) { const first = box.querySelector('.tk:not([hidden])'); first?.focus(); } else choose(event.target.closest('.tk'));
+    choose(event.target.closest('.tk'));
   });
   box.addEventListener('focusout', event => { if (!box.contains(event.relatedTarget) && !box.matches(':hover')) release(); });
   box.addEventListener('pointerenter', () => pf.answers.hold(true));

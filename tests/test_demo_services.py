@@ -1,0 +1,44 @@
+"""What `demo` hands to the page: model pairs that are loaded when they are chosen, and measured curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from app.compose import ModelOptions
+from app.demo import Pairs, measured_curves, pairs_of
+from pipeline.models import WEIGHTS
+from streams.types import InputError
+
+
+def test_a_pair_is_loaded_once_and_only_when_it_is_chosen() -> None:
+    given, other, loaded = SimpleNamespace(), SimpleNamespace(), []
+    pairs = Pairs("mine", given, {"mini": lambda: loaded.append(1) or other})
+    assert pairs.models("") is pairs.models("mine") is given
+    assert loaded == []
+    assert pairs.models("mini") is pairs.models("mini") is other
+    assert loaded == [1]
+    with pytest.raises(InputError, match="choose one of mine, mini"):
+        pairs.models("/etc")
+
+
+def test_the_bundled_pair_can_be_chosen_beside_another() -> None:
+    assert pairs_of(ModelOptions()) == ("mini", {})
+    name, others = pairs_of(ModelOptions(model="mini:runs/mini"))
+    assert (name, list(others)) == ("mini:runs/mini", ["mini"])
+
+
+def test_curves_of_the_bundled_pair_rise_from_measured_guesses(tmp_path: Path) -> None:
+    curves = measured_curves(WEIGHTS)
+    assert {"vlm", "eagle", "mix"} <= set(curves)
+    for curve in curves.values():
+        shares = [share for _, share in curve.points]
+        assert shares == sorted(shares)
+        assert 0 <= shares[0] <= shares[-1] <= 1
+        assert "guesses" in curve.said
+    commit = json.loads((WEIGHTS / "calibration.json").read_text())["commit"]
+    assert not commit.endswith("dirty")
+    assert measured_curves(tmp_path) == {}
