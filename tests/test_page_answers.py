@@ -210,6 +210,16 @@ def test_ask_again_repeats_the_question(opened: Visit, models: ToyModels) -> Non
     expect(opened.page.locator("#stop")).to_be_hidden()
 
 
+def test_a_question_is_about_the_part_that_is_selected(opened: Visit) -> None:
+    for part, asked in (([2, 5], [2, 5]), ([1, 9.5], [4.5, 9.5])):
+        opened.page.evaluate("part => pf.send('range', part)", part)
+        opened.until(lambda session, part=part: session.range_s is not None and list(session.range_s) == part)
+        ask(opened, "What is happening?")
+        assert opened.page.evaluate("[pf.answers.shown().start_s, pf.answers.shown().end_s]") == asked
+    opened.page.evaluate("pf.send('range', null)")
+    opened.until(lambda session: session.range_s is None)
+
+
 def test_settings_show_at_the_next_question(opened: Visit, models: ToyModels) -> None:
     page = opened.page
     page.locator("#settings").get_by_role("button", name="Settings").click()

@@ -65,7 +65,7 @@ def build_app(services: Services, login: str | None = None, hosts: Collection[st
     app.add_api_websocket_route("/live", live_endpoint(sessions))
     app.include_router(takeaway(sessions))
     app.include_router(bringing(sessions))
-    page = build_page(Handlers(services, sessions), services, Api(services, sessions.turns))
+    page = build_page(Handlers(services, sessions), services, Api(services, sessions.turns, sessions.shelf))
     page.queue(default_concurrency_limit=16)
     return gr.mount_gradio_app(app, page, path="/", theme=build_theme(), css_paths=[STATIC / name for name in STYLES],
                                footer_links=[], show_error=False, max_file_size=MAX_BYTES,

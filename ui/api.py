@@ -21,7 +21,7 @@ from streams.types import InputError
 from ui.asking import Asking
 from ui.links import LONGEST, LONGEST_S, SHORTEST_S
 from ui.services import Answer, AskSettings, Services
-from ui.sharing import Watched
+from ui.sharing import Shelf, Watched
 from ui.turns import Turns
 
 MOST_CAPTIONS = 100
@@ -33,8 +33,8 @@ AT_ONCE = 2
 class Api:
     """The endpoints. Bad input raises gr.Error with one sentence."""
 
-    def __init__(self, services: Services, turns: Turns) -> None:
-        self._services, self._turns = services, turns
+    def __init__(self, services: Services, turns: Turns, shelf: Shelf) -> None:
+        self._services, self._turns, self._shelf = services, turns, shelf
 
     def publish(self) -> None:
         """Add the endpoints to the gr.Blocks that is being built."""
@@ -94,7 +94,8 @@ class Api:
         if recording not in recordings:
             raise _refused(f"there is no recording {recording!r}; use one of {', '.join(recordings)}")
         try:
-            return Opened(self._services.open_player(recordings[recording]), self._services.converse(), self._turns)
+            player = self._shelf.take(self._services.open_player(recordings[recording]))
+            return Opened(player, self._services.converse(), self._turns)
         except InputError as error:
             raise _refused(str(error)) from error
 
@@ -112,8 +113,7 @@ class Opened:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._player.info.live:  # a live one belongs to whoever watches it
-            self._player.close()
+        self._player.close()
 
     def answer(self, question: str, end_s: float, window_s: float, settings: AskSettings) -> Iterator[str]:
         """The growing text of one answer."""

@@ -1,6 +1,6 @@
 """The page: puts the parts together and connects them with the handlers. Compose only.
 
-    page = build_page(Handlers(services, sessions), services, Api(services, sessions.turns))    # gr.Blocks
+    page = build_page(Handlers(services, sessions), services, api)    # gr.Blocks
 """
 
 from __future__ import annotations

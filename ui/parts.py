@@ -86,7 +86,7 @@ def build_talk() -> Talk:
     """The chat, suggested questions, the question line, and Stop (visible only while an answer is made)."""
     chat = gr.Chatbot(label="Ask what the camera sees", elem_id="chat", height=360, render_markdown=False,
                       allow_tags=False, buttons=[], feedback_options=None, layout="bubble",
-                      placeholder="Ask about what both cameras saw in the last second.\n"
+                      placeholder="Ask about what both cameras saw in the last second, or in a part that you select.\n"
                                   "The answer appears here, and how it was made under the pictures.")
     with gr.Row(elem_id="suggestions"):
         suggestions = [gr.Button(question, size="sm", min_width=60, scale=0) for question in QUESTIONS]

@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 class Sessions:
     """All visitors, found by token (live channel) or by Gradio's session hash (events of the page).
 
-    turns: whose answer the models make.
+    turns: whose answer the models make. shelf: live sources that several watch.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self.turns, self._shelf = Turns(), Shelf()
+        self.turns, self.shelf = Turns(), Shelf()
         self._lock = threading.Lock()
         self._by_hash: dict[str, Session] = {}
 
@@ -45,7 +45,7 @@ class Sessions:
     def create(self, session_hash: str, link: Link | None = None) -> Session:
         """A session for a page that has just loaded; it begins to open the source of its link, or the first."""
         self.sweep()
-        session = Session(self._services, self.turns, self._shelf, link)
+        session = Session(self._services, self.turns, self.shelf, link)
         with self._lock:
             old = self._by_hash.pop(session_hash, None)
             self._by_hash[session_hash] = session
