@@ -43,7 +43,7 @@ def fill_decoder(decoder: Decoder, state: Mapping[str, Tensor], where: Placement
                  words: int | None = None) -> None:
     """Give a decoder its weights from transformers' Llama names, layer after layer.
 
-    words: size of the vocabulary; rows of the head beyond it only pad and are cut off, so that none is ever said.
+    words: size of the vocabulary; rows beyond it only pad and are cut off, so that none is ever said.
     """
     config, tied = decoder.config, decoder.config.tied
     wanted, found = set(llama_names(config)), set(state)
@@ -62,7 +62,7 @@ def fill_decoder(decoder: Decoder, state: Mapping[str, Tensor], where: Placement
                  {"embed": embedded, "head": head})
     if words is not None and words > len(head):
         raise InputError(f"{name} knows {len(head)} words and its tokenizer {words}; they do not belong together")
-    decoder.embed.weight = nn.Parameter(embedded, requires_grad=False)
+    decoder.embed.weight = nn.Parameter(embedded[:words], requires_grad=False)
     decoder.head.weight = nn.Parameter(head[:words], requires_grad=False)
     decoder.config = config = replace(config, vocab_size=len(head[:words]))
     decoder.norm.weight = nn.Parameter(_placed(state["model.norm.weight"], where), requires_grad=False)

@@ -51,6 +51,11 @@ def check_names(state: dict[str, Tensor], wanted: set[str], optional: set[str], 
                          f"{unexpected[0]}; it is of another kind of drafter")
 
 
+def padded(words: int) -> int:
+    """Rows of a head for so many words where its authors round up to a multiple of 64."""
+    return -(-words // 64) * 64
+
+
 def load_module(module: torch.nn.Module, state: dict[str, Tensor], folder: Path) -> None:
     """Load weights whose names are known to fit. Raises InputError where a shape does not."""
     own = module.state_dict()

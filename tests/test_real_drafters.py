@@ -81,11 +81,11 @@ def config_of(models: Models) -> DecoderConfig:
     return models.rgb.decoder.config
 
 
-def published(folder: Path, models: Models, kind: str) -> Path:
-    """A head as its authors publish it, made for the language model alone: without the words for pictures."""
+def published(folder: Path, models: Models, kind: str, rows: int = -2) -> Path:
+    """A head as its authors publish it; rows: -2 = made for the language model alone, without words for pictures."""
     folder.mkdir()
     whole = config_of(models)
-    config, size, words = replace(whole, layers=1, vocab_size=whole.vocab_size - 2), whole.hidden_size, 300
+    config, size, words = replace(whole, layers=1, vocab_size=whole.vocab_size + rows), whole.hidden_size, 300
     said = config.to_llama()
     shapes = {"fc.weight": (size, 2 * size), "fc.bias": (size,), "embed_tokens.weight": (config.vocab_size, size)}
     inner, layer = config.intermediate_size, "layers.0."
@@ -107,7 +107,7 @@ def published(folder: Path, models: Models, kind: str) -> Path:
     torch.manual_seed(0)
     state = {name: 0.2 * torch.randn(shape, dtype=torch.float16) for name, shape in shapes.items()}
     if kind == "eagle3":
-        chosen = torch.randperm(config.vocab_size)[:words].sort().values
+        chosen = torch.randperm(whole.vocab_size - 2)[:words].sort().values
         known = torch.zeros(config.vocab_size, dtype=torch.bool)
         known[chosen] = True
         state |= {"d2t": chosen - torch.arange(words), "t2d": known}
@@ -117,9 +117,11 @@ def published(folder: Path, models: Models, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["eagle", "eagle3", "medusa"])
-def test_published_heads_guess_for_a_verifier_with_more_words(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [-2, 0, 8], ids=["fewer words", "the same words", "padded"])
+def test_published_heads_guess_for_a_verifier_with_other_special_tokens(kind: str, rows: int, tmp_path: Path) -> None:
     models = pair("llava")
-    drafter = f"{kind}:{published(tmp_path / kind, models, kind)}"
+    assert config_of(models).vocab_size % 64 == 56
+    drafter = f"{kind}:{published(tmp_path / kind, models, kind, rows)}"
     for name, rule in RULES.items():
         caption = answer(models, drafter, rule)
         assert caption.text == alone("llava", name)

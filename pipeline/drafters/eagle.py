@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.checkpoints import beside, check_names, load_module, read_checkpoint, write_checkpoint
+from pipeline.checkpoints import beside, check_names, load_module, padded, read_checkpoint, write_checkpoint
 from pipeline.decoder import FUSED, Decoder, DecoderConfig, fused, unfused
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.heads import SHAPES, DraftHead, HeadDrafter
@@ -72,7 +72,7 @@ def load_head(folder: Path, verifier: Decoder) -> EagleHead:
                 folder)
     embedded = state.pop("embed_tokens.weight", None)
     # not needed: words are embedded by the verifier, which may know special tokens that the head has never seen
-    if embedded is not None and len(embedded) > len(verifier.embed.weight):
+    if embedded is not None and len(embedded) > padded(len(verifier.embed.weight)):
         raise InputError(f"the checkpoint in {folder} was made for {len(embedded)} tokens, the verifier "
                          f"has {len(verifier.embed.weight)}; use a head trained for it")
     head = EagleHead(DecoderConfig.from_llama(config))

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.checkpoints import beside, check_names, load_module, read_checkpoint, write_checkpoint
+from pipeline.checkpoints import beside, check_names, load_module, padded, read_checkpoint, write_checkpoint
 from pipeline.decoder import FUSED, Decoder, DecoderConfig, RMSNorm, fused, unfused
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.heads import SHAPES, DraftHead, HeadDrafter
@@ -97,7 +97,7 @@ def load_head(folder: Path, verifier: Decoder) -> Eagle3Head:
     if words < vocabulary and "d2t" not in state:
         raise InputError(f"the checkpoint in {folder} knows {words} of {vocabulary} words and does not say which: d2t "
                          "is missing; copy the whole checkpoint")
-    if config["vocab_size"] > vocabulary or config["hidden_size"] != verifier.config.hidden_size:
+    if config["vocab_size"] > padded(vocabulary) or config["hidden_size"] != verifier.config.hidden_size:
         raise InputError(f"the checkpoint in {folder} was made for {config['vocab_size']} words and states of "
                          f"{config['hidden_size']} numbers, the verifier has {vocabulary} and "
                          f"{verifier.config.hidden_size}; use a head trained for it")

@@ -15,7 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.checkpoints import beside, check_names, fingerprint, load_module, read_checkpoint, write_checkpoint
+from pipeline.checkpoints import (
+    beside,
+    check_names,
+    fingerprint,
+    load_module,
+    padded,
+    read_checkpoint,
+    write_checkpoint,
+)
 from pipeline.decoder import Decoder
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.models import Models
@@ -72,6 +80,8 @@ def load_heads(folder: Path, verifier: Decoder) -> tuple[MedusaHeads, list[tuple
     count = len({name.split(".")[0] for name in state})
     size, vocabulary = verifier.config.hidden_size, verifier.config.vocab_size
     rows = len(state["0.1.weight"]) if "0.1.weight" in state else vocabulary
+    if vocabulary < rows <= padded(vocabulary):
+        state = {name: value[:vocabulary] if name.endswith(".1.weight") else value for name, value in state.items()}
     heads = MedusaHeads(size, min(rows, vocabulary), count)
     check_names(state, set(heads.state_dict()), set(), folder)
     if "verifier" in config and config["verifier"] != fingerprint(verifier):

@@ -134,7 +134,7 @@ def load_processor(folder: Path) -> Any:
         return _without_videos(folder)
     except Exception as error:  # several libraries, each with errors of its own
         raise InputError(f"the processor in {folder} cannot be read ({_reason(error)}); it may need: pip install "
-                         "torchvision") from error
+                         "torchvision num2words") from error
 
 
 def _without_videos(folder: Path) -> Any:
