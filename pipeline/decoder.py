@@ -11,6 +11,7 @@ Su et al. 2021. Projections are fused (q, k, v and gate, up) because small matri
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +109,18 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last axis."""
-        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        size = x.shape[-1]
+        if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+            return F.rms_norm(x, (size,), self.weight, self.eps)
+        # on a processor torch makes eight operators of it, each of which has to come back into the cache
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).mul_(size**-0.5)
+        return x.div(torch.hypot(length, _root(self.eps), out=length)).mul_(self.weight)
+
+
+@functools.cache
+def _root(number: float) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(number**0.5)
 
 
 class Layer(nn.Module):
@@ -163,17 +175,16 @@ class Layer(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply rotary positions to x [B, H, T, head_size]; cos, sin [B or 1, 1, T, head_size]."""
-    first, second = x.chunk(2, -1)
-    return x * cos + torch.cat([-second, first], -1) * sin
+    """Apply rotary positions to x [B, H, T, head_size]; cos, sin [B or 1, 1, T, head_size] as rotary() gives them."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def rotary(config: DecoderConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [max_positions, head_size] of rotary positions (Su et al. 2021)."""
+    """Cosines and sines [max_positions, head_size] of rotary positions (Su et al. 2021); the first half of the sines
+    is negated, so that rotating takes no negation."""
     angle = torch.arange(0, config.head_size, 2, dtype=torch.float64) / config.head_size
     turns = torch.arange(config.max_positions)[:, None] / config.rope_theta ** angle[None]
-    table = torch.cat([turns, turns], -1)
-    return table.cos().float(), table.sin().float()
+    return torch.cat([turns.cos()] * 2, -1).float(), torch.cat([-turns.sin(), turns.sin()], -1).float()
 
 
 class Decoder(nn.Module):
