@@ -65,7 +65,8 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
     for option in (
             click.option("--dtype", "precision", default="auto", show_default=True, metavar="PRECISION",
-                         help="auto (bf16 on a GPU, else fp32), fp32, bf16, fp16, 8-bit or 4-bit; not for mini"),
+                         help="auto (bf16 on a GPU, else fp32), fp32, bf16, fp16, 8-bit or 4-bit; for mini fp32, or "
+                              "int8 (faster on a processor, LOSSY against fp32)"),
             click.option("--drafter-device", default=None, metavar="DEVICE",
                          help="where the event VLM runs; default: beside the RGB VLM"),
             click.option("--drafter-model", default=None, metavar="NAME[:FOLDER]|FOLDER|ID",

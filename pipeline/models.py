@@ -128,6 +128,8 @@ def _load(spec: str, side: str, where: Placement) -> VLM:
     else:
         raise InputError(f"unknown model {spec!r}; use NAME[:FOLDER] with one of {', '.join(names())}, the folder of a "
                          "checkpoint, or its id on the Hugging Face hub")
+    if where.int8 and name != DEFAULT_MODEL:
+        raise InputError(f"--dtype int8 is for the bundled pair, and {spec} is none; use fp32, 8-bit or 4-bit")
     if where.spread and name != DEFAULT_MODEL:
         # the own decoder lies on one device
         name = ANY

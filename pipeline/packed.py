@@ -8,6 +8,11 @@ the time.
 One or two rows are multiplied with a copy that lies column by column, more with one that oneDNN keeps in blocks, as
 torch's compiler does with frozen weights; limits were measured inside whole passes, where the caches hold the matrix
 before. Results differ from those of the plain layer by rounding only.
+
+    in_eight_bits(decoder.layers)          # LOSSY: another model, a third faster
+
+Then weights are rounded to 8 bits with a scale per output and inputs with a scale per row: rows do not influence each
+other, whole numbers add up exactly, and a verify pass says bit for bit what its rows say alone.
 """
 
 from __future__ import annotations
@@ -18,12 +23,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streams.types import InputError
+
 SMALLEST, BLOCKED, LARGEST = 100_000, 200_000, 8_000_000
 """Weights of a matrix from which columns save time; from which blocks do, because calling oneDNN costs some too; and
 beyond which there are no copies: large models may fill the memory once. Measured on a core with AVX-512."""
 
 FEW = 2
 """Rows up to which columns are faster than blocks."""
+
+GREATEST, SMALL = 127, 1e-12
+"""Of whole numbers in 8 bits; and what a scale is made of at least, so that rows of zeros have one."""
 
 ROWS = 16
 """How many rows the blocks are made for: measured, it serves 3 to 160."""
@@ -52,10 +62,36 @@ class _Copies(NamedTuple):
         return cls(weight.data_ptr(), weight._version, weight.t().contiguous().t(), blocks, few)
 
 
+class _Rounded(NamedTuple):
+    """Where the weights lay and how often they had been changed; whole numbers int8 [in, out] and their scales [out],
+    once column by column, which is faster for one row."""
+
+    pointer: int
+    version: int
+    whole: Tensor
+    columns: Tensor
+    scales: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor) -> _Rounded:
+        scales = weight.abs().amax(1).clamp_min(SMALL) / GREATEST
+        whole = (weight / scales[:, None]).round().to(torch.int8)
+        return cls(weight.data_ptr(), weight._version, whole.t().contiguous(), whole.t(), scales)
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """x [..., in] to [..., out], each row rounded by its own scale."""
+        rows = x.reshape(-1, x.shape[-1])
+        scales = rows.abs().amax(-1, keepdim=True).clamp_min_(SMALL).div_(GREATEST)
+        whole = rows.div(scales).round_().to(torch.int8)
+        product = torch._int_mm(whole, self.columns if len(rows) == 1 else self.whole)
+        return product.mul(scales).mul_(self.scales).view(*x.shape[:-1], -1)
+
+
 class PackedLinear(nn.Linear):
     """A linear layer; frozen weights on a processor are laid out anew when nothing is to be learnt through them."""
 
-    _copies: _Copies | None = None
+    _copies: _Copies | _Rounded | None = None
+    _eight_bits = False
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] to [..., out]."""
@@ -69,7 +105,10 @@ class PackedLinear(nn.Linear):
         if copies is None or copies.pointer != weight.data_ptr() or copies.version != weight._version:
             if weight.is_inference() or not _packable(weight):
                 return F.linear(x, weight, bias)
-            copies = self._copies = _Copies.of(weight)
+            copies = self._copies = _Rounded.of(weight) if self._eight_bits else _Copies.of(weight)
+        if isinstance(copies, _Rounded):
+            rounded = copies.multiply(x)
+            return rounded if bias is None else rounded + bias
         if copies.blocks is None or x.numel() <= copies.few:
             return F.linear(x, copies.columns, bias)
         product: Tensor = _multiply(x, copies.blocks, bias, "none", [], "")
@@ -78,6 +117,22 @@ class PackedLinear(nn.Linear):
     def __getstate__(self) -> dict[str, Any]:
         # blocks can be neither copied nor stored; whoever gets the weights makes them
         return {name: value for name, value in super().__getstate__().items() if name != "_copies"}
+
+
+def in_eight_bits(module: nn.Module) -> None:
+    """Multiply in 8 bits from now on wherever copies are made: LOSSY. The float weights stay, for what else reads them.
+
+    Raises InputError where this processor does not add up whole numbers exactly.
+    """
+    # without instructions for it, pairs of products are cut off at 16 bits
+    greatest = torch.full((8, 128), GREATEST, dtype=torch.int8)
+    for rows in (1, 8):
+        if not bool((torch._int_mm(greatest[:rows], greatest.t()) == 128 * GREATEST**2).all()):
+            raise InputError("this processor does not add up 8-bit numbers exactly, and verifying needs it; use "
+                             "--dtype fp32")
+    for child in module.modules():
+        if isinstance(child, PackedLinear):
+            child._eight_bits, child._copies = True, None
 
 
 def _packable(weight: Tensor) -> bool:

@@ -24,7 +24,10 @@ BITS: Mapping[str, int] = {"8-bit": 8, "4-bit": 4}
 SPREAD = "spread"
 """The word for all GPUs, and the processor behind them."""
 
-PRECISIONS = ("auto", *DTYPES, *BITS)
+INT8 = "int8"
+"""The word for the bundled pair's verifier in 8 bits on a processor (pipeline.packed)."""
+
+PRECISIONS = ("auto", *DTYPES, *BITS, INT8)
 
 STORED = {8: 1.0, 4: 0.5 + 1 / 64}
 """Bytes per weight of a quantised matrix; 4 bit with one float16-sized scale per 64 weights."""
@@ -38,17 +41,20 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Placement:
-    """A device, the type that is computed in, the bits of the decoder's matrices (None = the type's own), and whether
-    the model is spread over all devices instead."""
+    """A device, the type that is computed in, the bits of the decoder's matrices (None = the type's own), whether
+    the model is spread over all devices instead, and whether its matrices are multiplied in 8 bits (INT8)."""
 
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     bits: int | None = None
     spread: bool = False
+    int8: bool = False
 
     @property
     def precision(self) -> str:
         """The word on the command line."""
+        if self.int8:
+            return INT8
         named = {bits: word for word, bits in BITS.items()}
         return named[self.bits] if self.bits else next(word for word, kind in DTYPES.items() if kind == self.dtype)
 
@@ -60,6 +66,10 @@ def place(device: torch.device, precision: str = "auto", spread: bool = False) -
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown --dtype {precision!r}; use one of {', '.join(PRECISIONS)}")
+    if precision == INT8:
+        if device.type != "cpu" or spread:
+            raise InputError("--dtype int8 is for a processor; add --device cpu, or use 8-bit")
+        return Placement(device, int8=True)
     half = torch.bfloat16
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         half = torch.float16

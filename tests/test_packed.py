@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline import packed
-from pipeline.packed import PackedLinear
+from pipeline.packed import PackedLinear, in_eight_bits
 
 INPUTS, OUTPUTS = 96, 64
 
@@ -79,3 +79,29 @@ def test_small_and_large_matrices_have_no_copies(layer: PackedLinear, monkeypatc
     monkeypatch.setattr(packed, "LARGEST", largest)
     same(layer, torch.randn(5, INPUTS))
     assert layer._copies is None
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_in_eight_bits_rows_do_not_influence_each_other(layer: PackedLinear, bias: bool) -> None:
+    if bias:
+        layer.bias = torch.nn.Parameter(torch.randn(OUTPUTS), requires_grad=False)
+    in_eight_bits(layer)
+    # one row is large, one is nothing
+    x = torch.randn(40, INPUTS) * torch.logspace(-3, 3, 40)[:, None]
+    x[7] = 0
+    whole = product(layer, x)
+    for rows in (1, 2, 8):
+        for first in (0, 6, 32):
+            assert torch.equal(product(layer, x[first:first + rows]), whole[first:first + rows])
+    assert torch.equal(product(layer, x.flip(0)), whole.flip(0))
+
+
+def test_in_eight_bits_products_are_near_the_plain_ones_and_follow_changes(layer: PackedLinear) -> None:
+    in_eight_bits(layer)
+    x = torch.randn(3, 5, INPUTS)
+    for _ in range(2):
+        plain = F.linear(x, layer.weight)
+        wrong = (product(layer, x) - plain).abs().max()
+        assert 0 < wrong < 0.05 * plain.abs().max()
+        with torch.no_grad():
+            layer.weight.mul_(3)
