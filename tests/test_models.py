@@ -53,6 +53,22 @@ def test_the_event_model_answers_alone() -> None:
         answer(Captioner(alone), "vlm")
 
 
+def test_in_eight_bits_guesses_change_nothing_and_the_model_is_called_another_one() -> None:
+    rounded = load_models(CPU, precision="int8")
+    assert "mini-rgb in 8 bit, LOSSY against float32" in rounded.summary
+    assert rounded.event is not None
+    assert "8 bit" not in rounded.event.name
+    plain = answer(Captioner(rounded), "none")
+    for name in ("vlm", "eagle", "medusa"):
+        guessed = answer(Captioner(rounded), name)
+        assert guessed.text == plain.text
+        assert guessed.accepted > 0
+    with pytest.raises(InputError, match="int8 is for the bundled pair"):
+        load_models(CPU, "llava", precision="int8")
+    with pytest.raises(InputError, match="int8 is for a processor"):
+        load_models(torch.device("cuda"), precision="int8")
+
+
 def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no network")
