@@ -279,7 +279,7 @@ SHOWN = """() => {
 def test_a_thousand_words_do_not_slow_the_page_down(opened: Visit, models: ToyModels) -> None:
     """A word is shown soon after its verdict, the last hundred about as soon as the first. (The aim is 50 ms at the
     95th percentile on a machine of its own; printed with pytest -s. Others may be at work here, so the bound is what a
-    page that draws everything anew exceeded ten times over.)"""
+    page that laid out every word anew exceeded several times over.)"""
     page = opened.page
     view(opened, "sentence")
     page.evaluate(SHOWN)

@@ -28,7 +28,8 @@ BEHIND_US, AHEAD_US = 5_500_000, 1_500_000
 
 @dataclass(eq=False)
 class Asking:
-    """One question; player: what it is about. place: how many others the models serve first. over: its last word is
+    """One question; player: what it is about. trace: an answer to play back instead. comparing: a window to measure both
+    ways of answering on instead. place: how many others the models serve first. over: its last word is
     said, although who makes the answer may still have to tidy up."""
 
     who: Who
@@ -38,7 +39,7 @@ class Asking:
     length_us: int
     settings: AskSettings
     trace: Trace | None = None
-    comparing: bool = False
+    comparing: Window | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
     text: str = ""
     place: int = 0

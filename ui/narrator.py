@@ -41,7 +41,6 @@ class Narrator:
         self._closed = False
         self._player: Watched | None = None
         self._clock = CaptionClock()
-        self._last: Asking | None = None
         self._asked: Asking | None = None
         self._running: Asking | None = None
         self._thread = threading.Thread(target=self._work, name="narrator", daemon=True)
@@ -93,9 +92,7 @@ class Narrator:
             end_us = about_now(state, length_us)
             if range_s is not None and not state.live:
                 end_us, length_us = about_range(state, *range_s)
-            begun = self._begin(Asking("question", question, self._player, end_us, length_us, self.settings))
-            self._last = begun or self._last
-            return begun
+            return self._begin(Asking("question", question, self._player, end_us, length_us, self.settings))
 
     def compare(self) -> Asking | None:
         """Measure the last question with and without guesses; None while another is answered.
@@ -103,11 +100,11 @@ class Narrator:
         Raises InputError when no question was asked yet.
         """
         with self._lock:
-            last = self._last
-            if last is None:
+            last = self.teller.kept.get("question")
+            if last is None or self._player is None:
                 raise InputError("ask a question first; the comparison answers it again, with guesses and without")
-            return self._begin(Asking("question", last.question, last.player, last.end_us, last.length_us,
-                                      last.settings, comparing=True))
+            return self._begin(Asking("question", last.trace.header["question"], self._player, 0, 0, last.settings,
+                                      comparing=last.window))
 
     def replay(self, trace: Trace) -> Asking | None:
         """Play a trace back without a model; None while another question is answered."""

@@ -25,7 +25,7 @@ from ui.answer_messages import AnswerStarted, Marked, Measured, Queued, Who
 from ui.asking import Asking
 from ui.comparing import compare
 from ui.protocol import Message
-from ui.services import Services
+from ui.services import AskSettings, Services
 from ui.trace import Trace, paced
 from ui.transcript import Transcript
 from ui.turns import Turns
@@ -41,10 +41,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """One answer to take away: how it was made, and what it is about."""
+    """One answer to take away or to measure again: how it was made, what it is about, how it was asked for."""
 
     trace: Trace
     window: Window
+    settings: AskSettings
 
 
 class Teller:
@@ -62,8 +63,8 @@ class Teller:
         """Make one answer and publish every step; False when the models broke. Nothing that goes wrong leaves this."""
         told: list[Transcript] = []
         try:
-            if asking.comparing:
-                self._measure(asking)
+            if asking.comparing is not None:
+                self._measure(asking, asking.comparing)
             elif asking.trace is not None:
                 self._tell(asking, self._transcript(asking, told), paced(asking.trace, asking.cancel))
             else:
@@ -92,7 +93,7 @@ class Teller:
             if mine:
                 records = self._answer(window, asking.question, asking.settings, asking.cancel)
                 trace = Trace(header)
-                self.kept[asking.who] = Kept(trace, window)
+                self.kept[asking.who] = Kept(trace, window, asking.settings)
                 self._tell(asking, transcript, records, trace)
         self._finish(asking, transcript)
 
@@ -124,8 +125,7 @@ class Teller:
         if trace is None:
             self._finish(asking, transcript)
 
-    def _measure(self, asking: Asking) -> None:
-        window = asking.window()
+    def _measure(self, asking: Asking, window: Window) -> None:
         with self._turns.take(True, asking.cancel, lambda place: asking.tell(place=place)) as mine:
             if not mine:
                 return
@@ -163,7 +163,7 @@ class Teller:
     def _fail(self, asking: Asking, told: list[Transcript], reason: str) -> None:
         """Say why an answer failed, or that it was stopped."""
         asking.over = True
-        if asking.comparing:
+        if asking.comparing is not None:
             asking.tell(error=reason)
             self._publish([Measured(asking.question, asking.settings.drafter, 0.0, 0.0, None, False, True, reason)])
             return
