@@ -25,7 +25,8 @@ from streams.types import InputError
 
 LENGTH = 64
 NOTHING = Draft.none()
-TREES = {"llava": True, "llava_next": True, "qwen2_vl": True, "qwen2_5_vl": True, "idefics3": True, "gemma3": False}
+TREES = {"llava": True, "llava_next": True, "qwen2_vl": True, "qwen2_5_vl": True, "idefics3": True, "gemma3": False,
+         "internvl": True}
 
 
 @lru_cache(10)

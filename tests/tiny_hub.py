@@ -12,6 +12,8 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
     Qwen2_5_VLConfig,
@@ -125,5 +127,21 @@ def gemma3(folder: Path) -> torch.nn.Module:
         processor_class="Gemma3Processor", image_seq_length=4)
 
 
+def internvl(folder: Path) -> torch.nn.Module:
+    torch.manual_seed(0)
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+             "video_token": "<video>"}
+    tokenizer = byte_tokenizer(folder, tuple(names.values()), extra_special_tokens=names)
+    vision = {key: value for key, value in SIGLIP.items() if key != "patch_size"}
+    model = InternVLForConditionalGeneration(InternVLConfig(
+        text_config=LANGUAGE | {"model_type": "qwen2", "vocab_size": len(tokenizer), "bos_token_id": None,
+                                "eos_token_id": tokenizer.eos_token_id},
+        vision_config=vision | {"image_size": [28, 28], "patch_size": [14, 14]}, image_seq_length=1,
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")))
+    return finished(model, folder, "<IMG_CONTEXT>\n", {
+        "image_processor_type": "GotOcr2ImageProcessor", "size": {"height": 28, "width": 28}, "crop_to_patches": False},
+        processor_class="InternVLProcessor", image_seq_length=1)
+
+
 FAMILIES = {"llava": llava, "llava_next": llava_next, "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl,
-            "idefics3": idefics3, "gemma3": gemma3}
+            "idefics3": idefics3, "gemma3": gemma3, "internvl": internvl}
