@@ -94,6 +94,8 @@ def camera_shifts(luma: np.ndarray) -> np.ndarray:
     edges = [_edges(picture) for picture in luma]
     shifts = np.zeros((len(luma), 2))
     for number, other in enumerate(edges):
+        if number == MIDDLE:
+            continue
         likeness = _likeness(other, edges[MIDDLE])
         y, x = np.unravel_index(int((likeness - FAR).argmax()), likeness.shape)
         shifts[number] = (x + _peak(likeness[y], int(x)) - FURTHEST, y + _peak(likeness[:, x], int(y)) - FURTHEST)

@@ -81,7 +81,7 @@ class _Rounded(NamedTuple):
     def multiply(self, x: Tensor) -> Tensor:
         """x [..., in] to [..., out], each row rounded by its own scale."""
         rows = x.reshape(-1, x.shape[-1])
-        scales = rows.abs().amax(-1, keepdim=True).clamp_min_(SMALL).div_(GREATEST)
+        scales = torch.linalg.vector_norm(rows, float("inf"), -1, True).clamp_min_(SMALL).div_(GREATEST)
         whole = rows.div(scales).round_().to(torch.int8)
         product = torch._int_mm(whole, self.columns if len(rows) == 1 else self.whole)
         return product.mul(scales).mul_(self.scales).view(*x.shape[:-1], -1)

@@ -91,14 +91,13 @@ class DecoderSession:
             raise RuntimeError("score() needs prefill() first")
         device, pending, prefix = self._decoder.embed.weight.device, len(self._pending), self._cache.length
         tokens = torch.tensor(self._pending + draft.tokens, device=device)
-        mask = attention_mask(draft.parents, prefix, pending)[None, None].to(device)
+        # one row sees everything
+        mask = attention_mask(draft.parents, prefix, pending)[None, None].to(device) if len(tokens) > 1 else None
         where = positions(draft.depths(), prefix, pending)[None].to(device)
         if self._led is not None and not len(draft):
             states, hidden = self._led
         else:
-            # one row sees everything
-            states, hidden = self._decoder(self._decoder.embed(tokens)[None], where, mask if len(tokens) > 1 else None,
-                                           self._cache, self._taps)
+            states, hidden = self._decoder(self._decoder.embed(tokens)[None], where, mask, self._cache, self._taps)
         assert hidden is not None
         self._scored, tapped, locate = draft, hidden[0, pending - 1:], self._locate
 
@@ -107,7 +106,8 @@ class DecoderSession:
             if self._scored is not draft:
                 raise RuntimeError("boxes are asked for before commit()")
             with torch.inference_mode():
-                return locate(tapped[:, 0], where[0, pending - 1:], mask[0, 0, pending - 1:], self._cache)
+                seen = mask[0, 0, pending - 1:] if mask is not None else where.new_ones(1, prefix + 1, dtype=torch.bool)
+                return locate(tapped[:, 0], where[0, pending - 1:], seen, self._cache)
 
         return Scores(self._decoder.head(states[0, pending - 1:]), tapped, find if locate is not None else None)
 
