@@ -198,6 +198,48 @@ def doctor(seconds: float, as_json: bool, models: ModelOptions) -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="one JSON line per camera on stdout")
+def cameras(as_json: bool) -> None:
+    """List the event cameras that are attached."""
+    from app.livestreams import cameras
+
+    cameras(as_json)
+
+
+COMPRESSIONS = click.Choice(["none", "lz4", "zstd"])
+
+
+@main.command()
+@click.argument("source")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--seconds", type=float, default=None, help="of the source's own time; default: until it ends or Ctrl-C")
+@click.option("--compression", type=COMPRESSIONS, default="lz4", show_default=True, help="zstd is smaller, slower")
+def record(source: str, out: Path, seconds: float | None, compression: str) -> None:
+    """Record a SOURCE (camera, network, synthetic, file) to OUT.aedat4."""
+    from app.livestreams import record
+
+    record(source, out, seconds, compression)
+
+
+@main.command()
+@click.argument("source")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 = everybody who can reach this machine")
+@click.option("--port", type=click.IntRange(0, 65534), default=7777, show_default=True, help="of the events")
+@click.option("--frames-port", type=click.IntRange(0, 65535), default=None, help="of the frames; default: the next one")
+@click.option("--socket", "sockets", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+              help="UNIX sockets instead: first of the events, a second of the frames")
+@click.option("--speed", default=1.0, show_default=True, help="of a recording, by its own clock")
+@click.option("--loop", is_flag=True, help="begin a recording again at its end")
+@click.option("--compression", type=COMPRESSIONS, default="lz4", show_default=True)
+def serve(source: str, host: str, port: int, frames_port: int | None, sockets: tuple[Path, ...], speed: float,
+          loop: bool, compression: str) -> None:
+    """Publish a SOURCE on the network, for tcp://HOST:PORT on another machine, dv-processing and DV."""
+    from app.livestreams import serve
+
+    serve(source, host, port, frames_port, sockets, speed, loop, compression)
+
+
+@main.command()
 @click.argument("video", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--threshold", default=0.2, show_default=True, help="log intensity change per event")

@@ -87,7 +87,7 @@ def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
     return Services(recordings, first, _offered(models), models.summary, "none" if adapter is None else adapter.name,
                     Players().open, conversations(pairs), pairs.names,
                     SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads),
-                    find_cameras, open_webcam=open_webcam)
+                    find_cameras, network="tcp", open_webcam=open_webcam)
 
 
 def measured_curves(folder: Path) -> dict[str, Curve]:
@@ -154,9 +154,9 @@ def conversations(pairs: Pairs) -> Callable[[], Answer]:
 
 def find_cameras() -> dict[str, str]:
     """URIs of the event cameras that are plugged in, by name. Raises InputError when they cannot be listed."""
-    from streams.sources.dv import SCHEME, discover
+    from streams.sources.dv import discover
 
-    return {f"camera {uri.removeprefix(SCHEME)}": uri for uri in discover()}
+    return {f"{camera['model']} {camera['serial']}": camera["uri"] for camera in discover()}
 
 
 class BrowserCamera:

@@ -138,7 +138,7 @@ def _events_cameras() -> Finding:
         found = discover()
     except InputError as error:
         return Finding("event cameras", "cannot be listed", str(error))
-    return Finding("event cameras", ", ".join(found) or "none attached")
+    return Finding("event cameras", ", ".join(camera["uri"] for camera in found) or "none attached")
 
 
 def _webcams() -> Finding:

@@ -28,8 +28,9 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     < {"type":"end","damaged":bool}                 of this read; wait for the next
     < {"type":"error","kind":"missing"|"refused"|"empty"|"failed","message":"..."}        then the child exits
 
-Task "discover" answers {"type":"cameras","serials":[...]} instead of "open". A child exits when its stdin ends, and
-says something at least every second while it works: silence for WATCHDOG_S means that it hangs.
+Task "discover" answers {"type":"cameras","cameras":[{"model":"...","serial":"...", ...}]} instead of "open". A child
+exits when its stdin ends, and says something at least every second while it works: silence for WATCHDOG_S means that
+it hangs.
 """
 
 from __future__ import annotations
@@ -78,8 +79,9 @@ class Child:
     Raises InputError when the SDK is not installed, ChildError when the child does not start.
     """
 
-    def __init__(self, task: Message, argv: Sequence[str] | None = None, live: bool = False) -> None:
-        self.losses = Losses()
+    def __init__(self, task: Message, argv: Sequence[str] | None = None, live: bool = False,
+                 losses: Losses | None = None) -> None:
+        self.losses = losses or Losses()
         self.live = live
         self.ring: Ring | None = None
         self._process = subprocess.Popen(

@@ -38,7 +38,7 @@ def settled_us(item: Packet, info: SourceInfo) -> int | None:
         return begin_us
     if info.frame_resolution is None:
         return _last(item)
-    return begin_us - (READOUT_US if info.live and info.events_origin == "camera" else 0)
+    return begin_us - (READOUT_US if info.live and info.events_origin != "simulated" else 0)
 
 
 class Timeline:

@@ -146,6 +146,8 @@ class Losses:
     n_dropped: events thrown away because the consumer of a live source was too slow.
     n_clamped: events that came a little after later ones and were moved to their time.
     n_restarts: times that the recording's clock started again and was joined to what came before.
+    n_gaps: times that a live source was away and came back; gaps: (start_us, end_us) of the newest of them.
+    outage: one sentence while a live source is away or silent, None while it delivers.
     damage: one sentence when the recording is damaged and reading ended early, else None.
     """
 
@@ -153,6 +155,9 @@ class Losses:
     n_dropped: int = 0
     n_clamped: int = 0
     n_restarts: int = 0
+    n_gaps: int = 0
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    outage: str | None = None
     damage: str | None = None
 
 

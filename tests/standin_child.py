@@ -105,7 +105,7 @@ def main(mode):
         say("error", kind="refused", message="nothing to salvage")
         return
     if task["task"] == "discover":
-        say("cameras", serials=["00000391"])
+        say("cameras", cameras=[{"model": "DAVIS", "serial": "00000391", "firmware": "1", "usb": "1:2"}])
         return
     if mode == "hang-open":
         signal.pause()

@@ -22,7 +22,7 @@ from streams.types import InputError
 
 @pytest.fixture(autouse=True)
 def no_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dv, "discover", lambda: ["dv://00000391"])
+    monkeypatch.setattr(dv, "discover", lambda: [{"uri": "dv://00000391", "model": "DAVIS", "serial": "00000391"}])
 
 
 def test_everything_is_looked_at() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import standin_child
 
+from streams import supervised
 from streams.isolation import WATCHDOG_S, Child, ChildError
 from streams.sources import dv
 from streams.sources.aedat4 import Aedat4Source
@@ -51,7 +52,7 @@ def _leaves_no_process_behind():
 
 
 def test_camera_is_described_before_anything_is_read():
-    with dv.open_source("dv://1", argv("camera")) as source:
+    with dv.open_camera("dv://1", argv("camera")) as source:
         info = source.info
         assert info.live
         assert info.duration_us is None
@@ -61,7 +62,7 @@ def test_camera_is_described_before_anything_is_read():
 
 
 def test_camera_delivers_packets_frames_and_the_passing_of_time():
-    with dv.open_source("dv://", argv("camera")) as source:
+    with dv.open_camera("dv://", argv("camera")) as source:
         items = list(source)
         kinds = ["frame" if isinstance(item, Frame) else len(item) for item in items]
         assert kinds == [10, "frame", 0, 10]
@@ -78,7 +79,7 @@ def test_camera_delivers_packets_frames_and_the_passing_of_time():
 
 def test_slow_consumer_keeps_the_newest_and_counts_the_rest():
     total = standin_child.FLOOD_PACKETS * standin_child.EVENTS_PER_PACKET
-    with dv.open_source("dv://", argv("flood")) as source:
+    with dv.open_camera("dv://", argv("flood")) as source:
         packets = [next(source)]
         # The child keeps sending while nobody consumes: all is said once the oldest were dropped for the newest.
         queued = source._child._pipes.thread
@@ -94,14 +95,14 @@ def test_slow_consumer_keeps_the_newest_and_counts_the_rest():
 
 
 def test_impossible_events_are_refused_and_counted():
-    with dv.open_source("dv://", argv("wild")) as source:
+    with dv.open_camera("dv://", argv("wild")) as source:
         delivered = np.concatenate([packet for packet in source if len(packet)])
         assert delivered["t"].tolist() == [*standin_child.packet_times(0).tolist(), 1_000_200]
         assert source.losses.n_rejected == 5
 
 
 def test_camera_that_hangs_is_ended_with_a_message():
-    with dv.open_source("dv://", argv("hang")) as source:
+    with dv.open_camera("dv://", argv("hang")) as source:
         started_s = time.monotonic()
         assert sum(map(len, source)) == 30
         assert time.monotonic() - started_s < WATCHDOG_S + 3
@@ -110,7 +111,7 @@ def test_camera_that_hangs_is_ended_with_a_message():
 
 @pytest.mark.parametrize("mode", ["crash", "lie"])
 def test_camera_that_crashes_or_lies_ends_with_a_message(mode):
-    with dv.open_source("dv://", argv(mode)) as source:
+    with dv.open_camera("dv://", argv(mode)) as source:
         assert sum(map(len, source)) == 30
         assert source.losses.damage.startswith("STANDIN_1 stopped")
 
@@ -120,9 +121,9 @@ def test_camera_that_crashes_or_lies_ends_with_a_message(mode):
     [("missing", "pip install dv-processing"), ("babble", "cannot be opened"), ("hang-open", "cannot be opened")],
 )
 def test_camera_that_cannot_be_opened_is_one_sentence(mode, sentence, monkeypatch):
-    monkeypatch.setattr(dv, "OPEN_S", 0.3)
+    monkeypatch.setattr(supervised, "OPEN_S", 0.3)
     with pytest.raises(InputError, match=sentence) as caught:
-        dv.open_source("dv://", argv(mode))
+        dv.open_camera("dv://", argv(mode))
     assert "\n" not in str(caught.value)
 
 
@@ -184,7 +185,7 @@ io = types.SimpleNamespace(camera=types.SimpleNamespace(open=open_camera))
 def test_the_real_child_reads_a_camera_as_the_sdk_describes_it(tmp_path, monkeypatch):
     (tmp_path / "dv_processing.py").write_text(FAKE_SDK)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with dv.open_source("dv://00000391") as source:
+    with dv.open_source("dv://00000391", give_up_s=0) as source:
         assert source.info.sensor == "DAVIS346_00000391"
         assert source.info.event_resolution == source.info.frame_resolution == Resolution(5, 4)
         items = [item for item in source if isinstance(item, Frame) or len(item)]
@@ -198,11 +199,12 @@ def test_the_real_child_reads_a_camera_as_the_sdk_describes_it(tmp_path, monkeyp
 
 
 def test_discover_lists_what_can_be_opened():
-    assert dv.discover(argv("camera")) == ["dv://00000391"]
+    (camera,) = dv.discover(argv("camera"))
+    assert (camera["uri"], camera["model"], camera["serial"]) == ("dv://00000391", "DAVIS", "00000391")
 
 
 def test_live_sources_cannot_seek():
-    with dv.open_source("dv://", argv("camera")) as source:
+    with dv.open_camera("dv://", argv("camera")) as source:
         with pytest.raises(InputError, match="live"):
             source.seek(0)
         with pytest.raises(InputError, match="live"):
@@ -210,7 +212,7 @@ def test_live_sources_cannot_seek():
 
 
 def test_closing_from_elsewhere_ends_the_iteration():
-    source = dv.open_source("dv://", argv("hang"))
+    source = dv.open_camera("dv://", argv("hang"))
     assert len(next(source)) == 10
     source.close()
     assert sum(map(len, source)) <= 20
@@ -218,7 +220,7 @@ def test_closing_from_elsewhere_ends_the_iteration():
 
 
 def test_shared_memory_has_no_name_while_in_use():
-    with dv.open_source("dv://", argv("hang")) as source:
+    with dv.open_camera("dv://", argv("hang")) as source:
         next(source)
         assert not Path("/dev/shm", source._child.ring.name.lstrip("/")).exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ from written import FORMATS, write
 
 from streams import sources
 from streams.recorder import Recorder
+from streams.server import Server
 from streams.sources import file_formats, open_source, schemes
 from streams.sources.webcam import KEPT_FRAMES, WebcamSource
-from streams.types import EVENT_DTYPE, Events, Frame, InputError, Packet, Resolution, Source
+from streams.types import EVENT_DTYPE, Events, Frame, InputError, Packet, Resolution, Source, SourceInfo
 
 MODULES = sorted(path.stem for path in Path(sources.__file__).parent.glob("[!_]*.py"))
 SAMPLE_RESOLUTION = Resolution(8, 6)
@@ -59,6 +61,44 @@ def ticking(step_s: float) -> Callable[[], float]:
     return lambda: next(ticks) * step_s
 
 
+class Published:
+    """A source of the network and, behind it, a server that publishes until it is closed."""
+
+    def __init__(self, scheme: str, folder: Path) -> None:
+        info = SourceInfo("toy", SAMPLE_RESOLUTION, SAMPLE_RESOLUTION, events_origin="camera", frames_origin="camera")
+        self._server = Server(info, [("127.0.0.1", 0)] * 2 if scheme == "tcp" else
+                              [(here := Path(tempfile.mkdtemp(dir=folder))) / "e", here / "f"])
+        events, frames = (place.rpartition(":")[2] if scheme == "tcp" else place for place in self._server.places)
+        host = "127.0.0.1:" if scheme == "tcp" else ""
+        self._source = open_source(f"{scheme}://{host}{events}?frames={frames}", give_up_s=0)
+        self._closed = threading.Event()
+        threading.Thread(target=self._publish, daemon=True).start()
+
+    def _publish(self) -> None:
+        for t_us in itertools.count(0, 50_000):
+            if self._closed.wait(0.005):
+                return
+            self._server.publish(events_at(list(range(t_us, t_us + 50_000, 500))))
+            self._server.publish(frame_at(t_us + 50_000))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._source, name)
+
+    def __iter__(self) -> Iterator[Packet]:
+        return iter(self._source)
+
+    def __enter__(self) -> Published:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._source.close()
+        self._server.close()
+
+
 def sample(name: str, folder: Path) -> str | Source:
     """A URI, or a source, of a module that needs no hardware."""
     if name == "video":
@@ -82,6 +122,8 @@ def sample(name: str, folder: Path) -> str | Source:
         return str(write(name, folder, events_at(list(range(1000, 500_000, 500)))))
     if name == "webcam":
         return WebcamSource(0, clock=ticking(0.02), opener=lambda number: FakeCamera())
+    if name in ("tcp", "unix"):
+        return Published(name, folder)
     if name == "dv":
         pytest.skip("dv needs a camera")
     return f"{name}://"
@@ -194,7 +236,7 @@ def test_histograms_count_per_second(source: Source) -> None:
 def test_names_are_the_modules_of_the_folder() -> None:
     assert sorted(schemes() + file_formats()) == MODULES
     assert {"aedat4", "folder", "video", *FORMATS} == set(file_formats())
-    assert {"dv", "synthetic", "webcam"} <= set(schemes())
+    assert {"dv", "synthetic", "tcp", "unix", "webcam"} <= set(schemes())
 
 
 @pytest.mark.parametrize(("uri", "sentence"), [

@@ -1,6 +1,6 @@
 """Does the one task that the parent sends.
 
-Tasks: "recording" and "salvage" read an .aedat4, "camera" reads a live camera, "discover" lists cameras.
+Tasks: "recording" and "salvage" read an .aedat4, "camera" and "network" are live, "discover" lists cameras.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from streams.dv_child.camera import discover, read_camera
 from streams.dv_child.conversion import first_line
+from streams.dv_child.network import read_network
 from streams.dv_child.recording import read_recording
 from streams.dv_child.salvage import salvage_recording
 from streams.isolation_child import Parent, Refused
@@ -19,6 +20,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "recording": read_recording,
     "salvage": salvage_recording,
     "camera": read_camera,
+    "network": read_network,
     "discover": discover,
 }
 

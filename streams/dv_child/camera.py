@@ -56,8 +56,10 @@ def read_camera(parent: Parent, serial: str) -> None:
 
 
 def discover(parent: Parent) -> None:
-    """Task "discover": the serial numbers of the attached cameras."""
+    """Task "discover": model, serial number, firmware and USB place of the attached cameras."""
     import dv_processing as dv
 
     parent.send("started")
-    parent.send("cameras", serials=[str(camera.serialNumber) for camera in dv.io.camera.discover()])
+    parent.send("cameras", cameras=[
+        {"model": camera.cameraModel.name, "serial": str(camera.serialNumber), "firmware": str(camera.firmwareVersion),
+         "usb": f"{camera.busNumber}:{camera.devAddress}"} for camera in dv.io.camera.discover()])

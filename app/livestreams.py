@@ -1,0 +1,162 @@
+"""`cameras`, `record` and `serve`: what is attached, a live source into a file, a source onto the network."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from app import terminal
+from app.compose import quiet_libraries
+from streams.reconnection import shifted
+from streams.sources import open_source
+from streams.timeline import begins_us
+from streams.types import Frame, InputError, Losses, Packet, Source
+
+LOOP_GAP_US = 10_000
+"""Between the last event of a recording and its first one, when it begins again."""
+TELL_S = 1.0
+"""So often the terminal says how it goes."""
+
+
+def cameras(as_json: bool) -> None:
+    """List the event cameras that are attached."""
+    from streams.sources.dv import discover
+
+    found = discover()
+    for camera in found:
+        if as_json:
+            terminal.print_json({"type": "camera", **camera})
+        else:
+            terminal.page.print(f"{camera['uri']}  {camera['model']}, firmware {camera['firmware']}, "
+                                f"USB {camera['usb']}")
+    if as_json:
+        terminal.print_json({"type": "cameras", "count": len(found)})
+    elif not found:
+        terminal.people.print("no event camera is attached; webcam://0 and synthetic://0 need none")
+
+
+def record(uri: str, out: Path, seconds: float | None, compression: str) -> None:
+    """Write a source to an AEDAT4 file until it ends, Ctrl-C, or `seconds` of its own time are over."""
+    quiet_libraries()
+    from streams.recorder import Recorder
+
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise InputError(f"--seconds must be positive, got {seconds:g}")
+    with open_source(uri) as source:
+        info = source.info
+        if info.duration_us is None and not info.live and seconds is None:
+            raise InputError(f"{info.name} never ends; say with --seconds how much of it to record")
+        reconstructed = info.frames_origin == "reconstructed"
+        n_events = n_frames = 0
+        # Frames that a reader makes of the events need not be stored: it makes them again.
+        recorder = Recorder(out, info.event_resolution, None if reconstructed else info.frame_resolution,
+                            info.events_origin, None if reconstructed else info.frames_origin,
+                            info.sensor or info.name, compression)  # type: ignore[arg-type]
+        with recorder, terminal.people.status("recording, Ctrl-C ends") as status, \
+                contextlib.suppress(KeyboardInterrupt):
+            told_s = 0.0
+            for item in _for_seconds(source, seconds):
+                if isinstance(item, Frame):
+                    if not reconstructed:
+                        recorder.write(item)
+                        n_frames += 1
+                else:
+                    recorder.write(item)
+                    n_events += len(item)
+                if time.monotonic() - told_s > TELL_S:
+                    told_s = time.monotonic()
+                    status.update(_progress(n_events, n_frames, recorder.n_bytes, source.losses))
+        terminal.people.print(f"{out}: {_progress(n_events, n_frames, recorder.n_bytes, source.losses)}")
+        if source.losses.damage:
+            terminal.people.print(f"parafovea: {source.losses.damage}", style="yellow")
+
+
+def _progress(n_events: int, n_frames: int, n_bytes: int, losses: Losses) -> str:
+    lost = [f"{count:,} {what}" for count, what in ((losses.n_dropped, "events dropped"),
+            (losses.n_rejected, "events refused"), (losses.n_gaps, "gaps")) if count]
+    away = f"; {losses.outage}" if losses.outage else ""
+    return f"{n_events:,} events, {n_frames:,} frames, {n_bytes / 1e6:.1f} MB" + "".join(f", {n}" for n in lost) + away
+
+
+def _for_seconds(source: Source, seconds: float | None) -> Iterator[Packet]:
+    """The items of the first `seconds` of the source's own time; None = all."""
+    end_us: int | None = None
+    for item in source:
+        begin_us = begins_us(item)
+        if seconds is not None and begin_us is not None:
+            end_us = begin_us + round(seconds * 1e6) if end_us is None else end_us
+            if isinstance(item, Frame):
+                if item.t_us >= end_us:
+                    return
+            elif item["t"][-1] >= end_us:
+                yield item[item["t"] < end_us]
+                return
+        yield item
+
+
+def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tuple[Path, ...], speed: float,
+          loop: bool, compression: str) -> None:
+    """Publish a source until it ends or Ctrl-C; a recording at its own pace."""
+    quiet_libraries()
+    from streams.server import Place, Server
+
+    if not 0 < speed < math.inf:
+        raise InputError(f"--speed must be positive, got {speed:g}")
+    if frames_port is None:
+        frames_port = port + 1 if port else 0
+    places: list[Place] = [*sockets] or [(host, port), (host, frames_port)]
+    with open_source(uri) as source, Server(source.info, places, compression) as server:  # type: ignore[arg-type]
+        what = "tcp" if not sockets else "unix"
+        address = f"{what}://{server.places[0]}"
+        if len(server.places) > 1:
+            address += f"?frames={server.places[1].rpartition(':')[2] if what == 'tcp' else server.places[1]}"
+        terminal.people.print(f"{source.info.name} is served at {address} (Ctrl-C ends)")
+        sent = 0
+        with terminal.people.status("serving") as status, contextlib.suppress(KeyboardInterrupt):
+            told_s = 0.0
+            for item in paced(source, None if source.info.live else speed, loop):
+                server.publish(item)
+                sent += 0 if isinstance(item, Frame) else len(item)
+                if time.monotonic() - told_s > TELL_S:
+                    told_s = time.monotonic()
+                    status.update(_served(sent, server.n_clients, server.n_dropped, source.losses))
+            # What still waits is on its way: a reader gets the end of the recording too.
+            deadline_s = time.monotonic() + 5
+            while not server.drained() and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+        terminal.people.print(_served(sent, server.n_clients, server.n_dropped, source.losses))
+
+
+def _served(sent: int, clients: int, dropped: int, losses: Losses) -> str:
+    return (f"{sent:,} events, {clients} readers, {dropped:,} events lost by slow readers"
+            + (f", {losses.n_dropped:,} dropped before" if losses.n_dropped else "")
+            + (f"; {losses.outage}" if losses.outage else ""))
+
+
+def paced(source: Source, speed: float | None, loop: bool = False) -> Iterator[Packet]:
+    """The items, each not before it is due by the source's own clock; speed None = as they come.
+
+    loop: again and again, in a time that goes on.
+    """
+    start: tuple[float, int] | None = None
+    shift_us = 0
+    while True:
+        first_us = last_us = None
+        for item in source:
+            begin_us = begins_us(item)
+            if begin_us is not None:
+                item = shifted(item, shift_us) if shift_us else item
+                first_us = begin_us if first_us is None else first_us
+                last_us = item.t_us if isinstance(item, Frame) else int(item["t"][-1])
+                if speed is not None:
+                    due_us = begin_us + shift_us
+                    start = start or (time.monotonic(), due_us)
+                    time.sleep(max(0.0, start[0] + (due_us - start[1]) / 1e6 / speed - time.monotonic()))
+            yield item
+        if not loop or source.info.live or first_us is None or last_us is None:
+            return
+        shift_us = last_us + LOOP_GAP_US - first_us
+        source.seek(first_us)

@@ -1,0 +1,70 @@
+"""Task "network": AEDAT4 streams that a peer serves, events and frames each on a port or socket of their own."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from streams.aedat4 import ORIGIN_KEY
+from streams.dv_child.conversion import first_line, our_frame
+from streams.isolation_child import Message, Parent, Refused, serve
+from streams.types import EVENT_DTYPE, Events, Frame
+
+FRAME_WAITS_S = 0.05
+
+
+def read_network(parent: Parent, events: list[str | int], frames: list[str | int] | None) -> None:
+    """Task "network": [address, port] or [path of a socket] of the events and the frames. Raises Refused."""
+    import dv_processing as dv
+
+    parent.send("started")
+    readers: list[Any] = []
+    for place in (events, frames):
+        try:
+            readers.append(None if place is None else dv.io.NetworkReader(*place))
+        except RuntimeError as error:
+            raise Refused("refused", first_line(error)) from None
+    for_events, for_frames = readers
+    if not for_events.isEventStreamAvailable():
+        raise Refused("refused", "it serves no events there")
+    if for_frames is not None and not for_frames.isFrameStreamAvailable():
+        raise Refused("refused", "it serves no frames there")
+    origins = [reader and (reader.getStreamDefinition().getMetadataValue(ORIGIN_KEY) or "camera") for reader in readers]
+    opened: Message = {
+        "sensor": for_events.getCameraName(),
+        "event_resolution": for_events.getEventResolution(),
+        "frame_resolution": for_frames and for_frames.getFrameResolution(),
+        "events_origin": origins[0],
+        "frames_origin": origins[1],
+        "start_us": None,
+        "end_us": None,
+    }
+
+    def read(start_us: int | None, wanted: bool) -> Iterator[Events | Frame]:
+        waiting: deque[tuple[float, Frame]] = deque()
+        last_us: int | None = None
+        while for_events.isRunning():
+            store = for_events.getNextEventBatch()
+            picture = for_frames.getNextFrame() if for_frames is not None else None
+            if store is not None and not store.isEmpty():
+                last_us = store.getHighestTime()
+                yield store.numpy().view(EVENT_DTYPE)
+            if picture is not None and wanted:
+                waiting.append((time.monotonic(), our_frame(picture)))
+            # The two connections are not equally fast: a frame waits a moment for the events before it.
+            while waiting and _due(*waiting[0], last_us):
+                yield waiting.popleft()[1]
+            if store is None and picture is None:
+                parent.beat()
+                while message := parent.receive(wait=False):
+                    parent.handle(message)
+                time.sleep(0.001)
+        raise Refused("failed", "the other side ended the connection")
+
+    serve(parent, opened, read, live=True)
+
+
+def _due(since_s: float, frame: Frame, last_us: int | None) -> bool:
+    return (last_us is not None and last_us >= frame.begin_us) or time.monotonic() - since_s > FRAME_WAITS_S
