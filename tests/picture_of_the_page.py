@@ -28,7 +28,7 @@ from ui.services import Answer, AskSettings
 from ui.trace import at_s
 
 SLOWER = 9.0
-SIZE, SHOWN_WIDTH, COLOURS = (1340, 1040), 1000, 255
+SIZE, SHOWN_WIDTH, COLOURS = (1340, 1090), 1000, 255
 QUESTION = "Describe the scene in detail."
 AT_S = 13.0
 LARGEST = 3_000_000
@@ -83,6 +83,16 @@ class Film:
                        duration=[round(seconds * 1000) for seconds in self.lengths_s])
 
 
+def measure_steadily(page: Page) -> None:
+    """Compare, again where the page itself says that the machine was busy: the picture should show usual numbers."""
+    for _ in range(8):
+        page.locator(".race .compare").click()
+        page.wait_for_function("document.querySelector('.result').textContent.includes('run 1 of 4')")
+        page.wait_for_function("document.querySelector('.result').textContent.includes('Measured')")
+        if "busy" not in page.locator(".result").inner_text():
+            return
+
+
 def scenes(page: Page, film: Film) -> Iterator[str]:
     """What the picture shows; yields what has been shown."""
     line = page.locator("#ask textarea, #ask input").first
@@ -101,8 +111,8 @@ def scenes(page: Page, film: Film) -> Iterator[str]:
     film.shoot(2.2)
     yield "the rounds"
     page.locator("[data-how=race]").click()
-    page.locator(".race .compare").click()
-    page.wait_for_function("document.querySelector('.result').textContent.includes('Measured')")
+    measure_steadily(page)
+    page.locator(".race .again").click()
     film.shoot_until("[...document.querySelectorAll('.clock')].every(n => n.textContent.includes('complete'))", 0.3)
     film.shoot(3.0)
     yield "the measured comparison"

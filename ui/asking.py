@@ -28,9 +28,10 @@ BEHIND_US, AHEAD_US = 5_500_000, 1_500_000
 
 @dataclass(eq=False)
 class Asking:
-    """One question; player: what it is about. trace: an answer to play back instead. comparing: a window to measure both
-    ways of answering on instead. place: how many others the models serve first. over: its last word is
-    said, although who makes the answer may still have to tidy up."""
+    """One question; player: what it is about. trace: an answer to play back instead. comparing: a window to measure
+    both ways of answering on instead. place: how many others the models serve first. over: its last word is said,
+    although who makes the answer may still have to tidy up.
+    """
 
     who: Who
     question: str
