@@ -3,7 +3,7 @@
     app.add_api_websocket_route("/live", live_endpoint(sessions))
 
 Text messages are JSON arrays of ui.protocol messages, binary ones are pictures. The page acknowledges every
-picture; at most CREDITS of a kind are on the way, so a slow link shows fewer and never older pictures.
+picture; at most CREDITS of a kind are on the way, on a slow line one alone: it shows fewer, never older pictures.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from ui.session import Session
 from ui.sessions import Sessions
 
 CREDITS = 2
+SLOW_MS, QUICK_MS = 400, 150
+"""A line on which a picture takes longer than the first is slow until one takes less than the second."""
 FRAME_PERIOD_S = 1 / 30
 STATE_PERIOD_S = 0.15
 MAX_WAITING = 5000
@@ -59,6 +61,7 @@ class Connection:
         self._look = asyncio.Event()
         self._over = asyncio.Event()
         self._sent: dict[int, deque[float]] = {EVENT_PICTURE: deque(), RGB_PICTURE: deque()}
+        self._slow, self._turn = False, 0
         self._complaint = ""
         self._code = 1000
 
@@ -118,7 +121,7 @@ class Connection:
             if command.kind == "ack":
                 sent = self._sent[int(command.value)]
                 if sent:
-                    self._session.delay_ms = round((self._loop.time() - sent.popleft()) * 1000)
+                    self._arrived(round((self._loop.time() - sent.popleft()) * 1000))
             else:
                 await asyncio.to_thread(self._session.obey, command)
                 self._look.set()
@@ -138,8 +141,7 @@ class Connection:
         told_at = 0.0
         while True:
             started = self._loop.time()
-            wanted = [kind for kind, sent in self._sent.items() if len(sent) < CREDITS]
-            for kind, picture in await asyncio.to_thread(self._paint, painter, wanted):
+            for kind, picture in await asyncio.to_thread(self._paint, painter, self._wanted()):
                 self._sent[kind].append(started)
                 await self._ws.send_bytes(picture)
             if self._look.is_set() or started - told_at >= STATE_PERIOD_S:
@@ -149,6 +151,19 @@ class Connection:
                     told, told_at = state, started
                     await self._ws.send_text(encode([state]))
             await self._pause(FRAME_PERIOD_S - (self._loop.time() - started))
+
+    def _arrived(self, delay_ms: int) -> None:
+        self._session.delay_ms = delay_ms
+        self._slow = delay_ms > SLOW_MS or (self._slow and delay_ms > QUICK_MS)
+
+    def _wanted(self) -> list[int]:
+        """Kinds of pictures that may be sent now; on a slow line one picture at a time, both kinds in turn."""
+        if not self._slow:
+            return [kind for kind, sent in self._sent.items() if len(sent) < CREDITS]
+        if any(self._sent.values()):
+            return []
+        self._turn += 1
+        return [(EVENT_PICTURE, RGB_PICTURE)[self._turn % 2]]
 
     def _paint(self, painter: Painter, wanted: list[int]) -> list[tuple[int, bytes]]:
         player = self._session.player

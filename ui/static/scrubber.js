@@ -2,7 +2,7 @@
 // now: what the stage knows of the player. jumped(): the visitor has moved the playhead. Returns {place, draw, select}.
 pf.scrubber = (element, now, jumped) => {
   'use strict';
-  const bar = element.querySelector('.bar'), canvas = bar.querySelector('canvas'), edges = [...bar.querySelectorAll('.edge')];
+  const bar = element.querySelector('.bar'), canvas = bar.querySelector('canvas'), head = bar.querySelector('.head'), edges = [...bar.querySelectorAll('.edge')];
   const KEPT = 2000, LEAST = 0.05;
   let dragging = '', anchor = 0, rates = [], reads = [], waiting = 0, sending = 0, catching = true;
 
@@ -42,7 +42,7 @@ pf.scrubber = (element, now, jumped) => {
 
   function place() {
     const told = {'aria-valuemin': now.from.toFixed(2), 'aria-valuemax': now.until.toFixed(2), 'aria-valuenow': now.at.toFixed(2), 'aria-valuetext': pf.clock(now.at)};
-    for (const [name, value] of Object.entries(told)) bar.setAttribute(name, value);
+    for (const [name, value] of Object.entries(told)) head.setAttribute(name, value);
     edges.forEach((edge, i) => {
       edge.hidden = !now.range;
       if (!now.range) return;
