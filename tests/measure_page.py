@@ -27,6 +27,8 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--enable-precise-memory-info"]
 QUESTION = "Describe the scene in detail."
+ALLOWED = 1.1
+"""What memory may be in the last third of a measurement, as a multiple of the second."""
 WATCH = """() => {
     window.pictures = []; window.words = {}; window.spans = [];
     const begun = {};
@@ -197,7 +199,11 @@ def main() -> None:
     if arguments.serve:
         serve(int(arguments.serve[0]), arguments.serve[1], Path(arguments.serve[2]))
     else:
-        print(json.dumps({"type": "page", "cores": os.cpu_count(), **measure(arguments.minutes)}))
+        result = {"type": "page", "cores": os.cpu_count(), **measure(arguments.minutes)}
+        print(json.dumps(result))
+        for name, (_, middle, last) in result.get("means_of_thirds", {}).items():
+            if last > ALLOWED * middle:
+                sys.exit(f"{name} grew from {middle} to {last} between the second and the last third")
 
 
 if __name__ == "__main__":
