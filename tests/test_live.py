@@ -160,7 +160,12 @@ def test_pictures_wait_for_credit(world: World) -> None:
         assert sum(m.get("kind") == EVENT_PICTURE for m in page.seen) == CREDITS
         for picture in [m["kind"] for m in page.seen if m["k"] == "picture"]:
             page.say("ack", picture)
-        page.until(lambda m: m.get("kind") == EVENT_PICTURE)
+        for _ in range(2):  # a slow line carries both kinds in turn
+            picture = page.until("picture")
+            page.say("ack", picture["kind"])
+            if picture["kind"] == EVENT_PICTURE:
+                break
+        assert picture["kind"] == EVENT_PICTURE
 
 
 def test_seek_pause_and_step(world: World) -> None:
