@@ -198,7 +198,7 @@ class Peers:
             self._target.set_attn_implementation(setting.attention)
         ids = torch.tensor([[PLACE] * len(rows) + prompt], device=rows.device)
         self._target.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, streamer=rounds,
-                              max_new_tokens=limits.max_new_tokens, eos_token_id=self._models.tokenizer.eos,
+                              max_new_tokens=limits.max_new_tokens, eos_token_id=sorted(self._models.tokenizer.ends),
                               pad_token_id=PLACE, **options)
         return _answer(name, window, question, read_s, rounds.tokens[1:], [end - start for end in rounds.ends[1:]])
 

@@ -68,6 +68,7 @@ def test_the_end_token_ends_both(monkeypatch: pytest.MonkeyPatch) -> None:
     models = toy_models()
     third = answered(Captioner(models), PLAIN, toy_window(), QUESTION, limits=LIMITS).tokens[2]
     monkeypatch.setattr(models.tokenizer, "eos", third)
+    monkeypatch.setattr(models.tokenizer, "ends", frozenset({third}))
     wanted = answered(Captioner(models), PLAIN, toy_window(), QUESTION, limits=LIMITS).tokens
     assert wanted[-1] == third
     peers = Peers(models)
