@@ -137,9 +137,14 @@ def behaviour(page: Any, log: Path) -> dict[str, Any]:
 
 
 def memory(page: Any, server: int, minutes: float) -> dict[str, Any]:
-    """MB of both sides, sampled 60 times after a tenth of the time; questions go on all the while."""
+    """MB of both sides, sampled 60 times after a tenth of the time; questions go on all the while. It begins when the
+    chat shows as much as it ever does."""
+    from ui.chat import SHOWN
+
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable")
+    for _ in range(SHOWN // 2 + 1):
+        ask(page)
     samples, began = [], time.monotonic()
     while time.monotonic() - began < minutes * 60:
         ask(page)

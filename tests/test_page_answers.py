@@ -193,10 +193,11 @@ def test_what_is_no_trace_is_refused(opened: Visit, tmp_path: Path) -> None:
 def test_files_of_the_answer(opened: Visit) -> None:
     page = opened.page
     ask(opened, TREE)
-    for button, name in (("clip (GIF)", "answer.gif"), ("clip (MP4)", "answer.mp4")):
+    for button, name in (("clip (GIF)", "answer.gif"), ("clip (MP4)", "answer.mp4"), ("chat", "chat.txt")):
         with page.expect_download() as saving:
-            page.get_by_role("button", name=button).click()
+            page.get_by_role("button", name=button, exact=True).click()
         assert saving.value.suggested_filename == name
+    assert saving.value.path().read_text().endswith(f"Question: {TREE}\nAnswer: {said(TREE).strip()}\n")
     page.get_by_role("button", name="captions (SRT)").click()
     expect(page.locator(".takeaway .told")).to_contain_text("there are no captions yet")
 

@@ -199,6 +199,24 @@ def test_four_visitors_each_with_their_own(browser: playwright.Browser, running:
     assert all(opened.session.player is None for opened in visits)
 
 
+def test_a_page_that_was_forgotten_goes_on_where_it_was(browser: playwright.Browser,  # noqa: F811
+                                                        running: Running) -> None:
+    opened, sessions = visit(browser, running), running.app.state.sessions
+    page = opened.page
+    opened.ask("What is happening?")
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator("#chat")).to_contain_text("A red square moves")
+    page.get_by_label("Recording", exact=True).select_option("reconstructed")
+    page.wait_for_function("document.querySelector('.chip.source').textContent.startsWith('reconstructed ')")
+    sessions.drop(next(key for key, session in sessions._by_hash.items() if session is opened.session))
+    expect(page.locator(".conn")).to_have_text("reconnected: this page had been forgotten")
+    page.wait_for_function("document.querySelector('.chip.source').textContent.startsWith('reconstructed ')")
+    opened.ask("How many objects are there?")
+    expect(page.locator("#chat")).to_contain_text("There are two objects")
+    expect(page.locator("#chat")).to_contain_text("A red square moves")
+    page.close()
+
+
 # The program ends and comes back
 
 

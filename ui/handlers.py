@@ -8,7 +8,6 @@ Errors of the input become toasts of one sentence; nothing here knows the layout
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -25,8 +24,6 @@ from ui.session import Session
 from ui.sessions import Sessions
 from ui.trace import MAX_BYTES, read_traces
 
-MOST_TURNS = 40
-"""Questions and answers that the chat keeps: all of it travels with every change."""
 OPENING_S = 20.0
 """Patience with a source that a link names."""
 
@@ -49,16 +46,22 @@ class Handlers:
         link = read_link(dict(request.query_params), self._offered)
         return {"token": self._sessions.create(request.session_hash, link).token}
 
+    def rejoin(self, chat: list[dict[str, Any]] | None, request: gr.Request) -> dict[str, str]:
+        """The program was started again: a new session goes on with the chat that the page shows."""
+        token = self.start(request)
+        self._session(request).chat.bring_back(chat or [])
+        return token
+
     def linked(self, request: gr.Request) -> dict[str, Any]:
         """The settings that the page's address asks for, by name; nothing for those that it does not name."""
         query, link = dict(request.query_params), self._session(request).link
         values = asdict(link.settings) | {"window_s": link.window_s, "budget": link.settings.budget or 0}
         return {name: value for name, value in values.items() if name.removesuffix("_s") in query and value != ""}
 
-    def linked_question(self, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+    def linked_question(self, request: gr.Request) -> Iterator[tuple[Any, Any]]:
         """Ask what the page's address asks, as soon as its source is open."""
         session = self._session(request)
-        yield gr.skip(), gr.skip(), gr.skip()  # a generator without a value would empty its outputs
+        yield gr.skip(), gr.skip()  # a generator without a value would empty its outputs
         if not session.link.question:
             return
         if not session.ready.wait(OPENING_S):
@@ -71,22 +74,22 @@ class Handlers:
         """The tab was closed."""
         self._sessions.drop(request.session_hash)
 
-    def ask(self, question: str, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-        """Answer a typed or suggested question; yields question line, chat and Stop button."""
+    def ask(self, question: str, request: gr.Request) -> Iterator[tuple[Any, Any]]:
+        """Answer a typed or suggested question; yields chat and Stop button."""
         session = self._session(request)
         question = question.strip()
         if not question:
             raise _sorry("Type a question first")
         yield from self._follow(session, question, lambda: session.narrator.ask(question, session.range_s))
 
-    def again(self, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+    def again(self, request: gr.Request) -> Iterator[tuple[Any, Any]]:
         """Ask the newest question of the chat once more, about what is seen now and with the settings of now."""
-        asked = [turn["content"] for turn in self._session(request).chat if turn["role"] == "user"]
-        if not asked:
+        question = self._session(request).chat.last_question()
+        if question is None:
             raise _sorry("There is no question yet to ask again")
-        yield from self.ask(html.unescape(asked[-1]), request)
+        yield from self.ask(question, request)
 
-    def replay(self, path: str, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+    def replay(self, path: str, request: gr.Request) -> Iterator[tuple[Any, Any]]:
         """Play back the answers of a trace file, without a model."""
         session, name = self._session(request), Path(path).name
         try:
@@ -99,7 +102,7 @@ class Handlers:
                                     lambda trace=trace: session.narrator.replay(trace))
 
     def _follow(self, session: Session, question: str, begin: Callable[[], Asking | None],
-                ) -> Iterator[tuple[Any, Any, Any]]:
+                ) -> Iterator[tuple[Any, Any]]:
         """Show a question and its growing answer in the chat; Stop is visible as long as it grows."""
         try:
             asking = begin()
@@ -107,22 +110,20 @@ class Handlers:
             raise _sorry(str(error)) from error
         if asking is None:
             gr.Info("The model is still answering. Wait, or press Stop.")
-            yield gr.skip(), gr.skip(), gr.skip()
+            yield gr.skip(), gr.skip()
             return
-        answer = {"role": "assistant", "content": ""}
-        session.chat += [{"role": "user", "content": _literal(question)}, answer]
-        del session.chat[:-MOST_TURNS]
-        yield "", session.chat, gr.Button(visible=True)
+        answer = session.chat.begin(question)
+        yield session.chat.shown(), gr.Button(visible=True)
         for text in asking.follow():
-            answer["content"] = _literal(text) if text or asking.finished else _waiting(asking.place)
-            yield gr.skip(), session.chat, gr.skip()
+            answer["content"] = text if text or asking.finished else _waiting(asking.place)
+            yield session.chat.shown(), gr.skip()
         if asking.error or not asking.text:
-            answer["content"] += f" (broke off: {_literal(asking.error)})" if asking.error else "(stopped)"
-        yield gr.skip(), session.chat, gr.Button(visible=False)
+            answer["content"] += f" (broke off: {asking.error})" if asking.error else "(stopped)"
+        yield session.chat.shown(), gr.Button(visible=False)
 
     def clear(self, request: gr.Request) -> None:
         """The visitor emptied the chat."""
-        self._session(request).chat.clear()
+        self._session(request).chat.turns.clear()
 
     def stop(self, request: gr.Request) -> None:
         """Stop the answer; what was said stays."""
@@ -145,11 +146,6 @@ def _text_of(path: str) -> str:
     """The text of a brought file, as far as a trace may be long; bytes that are no text make it no trace."""
     with open(path, "rb") as file:
         return file.read(MAX_BYTES + 1).decode("utf-8", errors="replace")
-
-
-def _literal(text: str) -> str:
-    """Text for the chat, which takes HTML even with Markdown off (an image in an answer would be fetched)."""
-    return html.escape(text, quote=False)
 
 
 def _sorry(sentence: str) -> gr.Error:

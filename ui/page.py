@@ -40,8 +40,8 @@ def build_page(handlers: Handlers, services: Services, api: Api) -> gr.Blocks:
         page.unload(handlers.end)
         api.publish()
         _connect_talk(handlers, talk, trace)
-        _connect_settings(handlers, settings, rejoin.click(handlers.start, None, stage, show_progress="hidden",
-                                                           api_visibility=PRIVATE))
+        _connect_settings(handlers, settings, rejoin.click(handlers.rejoin, talk.chat, stage,
+                                                           show_progress="hidden", api_visibility=PRIVATE))
     return page
 
 
@@ -55,13 +55,12 @@ def _open_link(handlers: Handlers, begun: gr.events.Dependency, talk: parts.Talk
 
     quiet = {"show_progress": "hidden", "api_visibility": PRIVATE}
     shown = begun.success(values, None, list(components.values()), **quiet)
-    shown.success(handlers.linked_question, None, [talk.question, talk.chat, talk.stop], concurrency_limit=None,
-                  **quiet)
+    shown.success(handlers.linked_question, None, [talk.chat, talk.stop], concurrency_limit=None, **quiet)
 
 
 def _connect_talk(handlers: Handlers, talk: parts.Talk, trace: gr.UploadButton) -> None:
     """Questions of all kinds and traces take the same way; a second one while the model is busy is told so."""
-    outputs = [talk.question, talk.chat, talk.stop]
+    outputs = [talk.chat, talk.stop]
     options = {"show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": None,
                "api_visibility": PRIVATE}
     talk.question.submit(handlers.ask, talk.question, outputs, **options)

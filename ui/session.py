@@ -20,6 +20,7 @@ from streams.player import Player
 from streams.types import InputError, SourceInfo
 from ui.answer_messages import Marked
 from ui.board import Board
+from ui.chat import Chat
 from ui.choosing import choose, look_for_cameras
 from ui.links import Link
 from ui.narrator import Narrator
@@ -76,7 +77,7 @@ class Session:
         self.delay_ms: int | None = None
         self.player: Watched | None = None
         self.source_name: str | None = None
-        self.chat: list[dict[str, str]] = []
+        self.chat = Chat()
         self.seen_s = time.monotonic()
         self.narrator = Narrator(services, self.publish, turns)
         self.link, self.ready = link or Link(), threading.Event()

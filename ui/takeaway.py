@@ -1,6 +1,6 @@
-"""What a visitor takes away: trace, clip, captions and the link of his answers, as files of the program's own routes.
+"""What a visitor takes away: trace, clip and link of an answer, all captions, the whole chat.
 
-    app.include_router(takeaway(sessions))
+    app.include_router(takeaway(sessions))      # routes of the program's own
 
 POST /take/{what} with the session's token in a header of its own: no other site can send that, and no address shows it.
 """
@@ -21,7 +21,7 @@ from ui.subtitles import srt, vtt
 from ui.trace import trace_lines
 
 TYPES = {"trace": "application/x-ndjson", "gif": "image/gif", "mp4": "video/mp4", "srt": "application/x-subrip",
-         "vtt": "text/vtt", "link": "text/plain"}
+         "vtt": "text/vtt", "link": "text/plain", "chat": "text/plain"}
 
 
 def takeaway(sessions: Sessions) -> APIRouter:
@@ -45,6 +45,10 @@ def takeaway(sessions: Sessions) -> APIRouter:
 
 
 def _made(session: Session, what: str, who: Who) -> str | bytes:
+    if what == "chat":
+        if not session.chat.turns:
+            raise InputError("nothing was asked yet")
+        return session.chat.text()
     if what in ("srt", "vtt"):
         if not session.marks():
             raise InputError("there are no captions yet; let the recording play with live captions on")

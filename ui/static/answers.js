@@ -38,6 +38,13 @@ pf.answers = (() => {
       if (!known.caption || !said(known.caption)) { known.caption = answer; next = null; pf.emit('shown'); }
     }
   });
+  // The question line is emptied when its question was taken, unless the next one is being typed already
+  pf.on('start', message => {
+    const line = document.querySelector('#ask textarea, #ask input');
+    if (message.who !== 'question' || line?.value.trim() !== message.question) return;
+    line.value = '';
+    line.dispatchEvent(new Event('input'));
+  });
   function tell(kind, message, change) {
     const answer = find(message.id);
     if (!answer) return;

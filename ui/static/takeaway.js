@@ -2,7 +2,7 @@
 pf.takeaway = element => {
   'use strict';
   const told = element.querySelector('.told');
-  const NAMES = {trace: 'answer.jsonl', gif: 'answer.gif', mp4: 'answer.mp4', srt: 'captions.srt', vtt: 'captions.vtt'};
+  const NAMES = {trace: 'answer.jsonl', gif: 'answer.gif', mp4: 'answer.mp4', srt: 'captions.srt', vtt: 'captions.vtt', chat: 'chat.txt'};
 
   function save(blob, name) {
     const link = document.createElement('a');
