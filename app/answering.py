@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 from rich.text import Text
 
 from app import terminal
@@ -17,8 +18,11 @@ from pipeline.decoding import Limits
 from pipeline.inputs import WINDOW_US
 from pipeline.types import Caption, Cycle, Rule
 from streams.sources import open_source
-from streams.types import InputError, Source, Window
+from streams.types import InputError, Losses, Source, Window
 from streams.windows import LatestWindows, latest_windows, window_at, windows
+
+TELL_S = 0.5
+"""So often a live replay looks whether its source is still there."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,14 @@ def _answer(captioner: Captioner, window: Window, question: str, source: Source,
     caption = _say(captioner, window, question, source, options, Text())
     terminal.people.print(terminal.summary(caption), style="dim")
     _note_origins(caption)
-    if source.losses.damage:
-        terminal.people.print(f"parafovea: {source.losses.damage}", style="yellow")
+    _note_losses(source.losses)
+
+
+def _note_losses(losses: Losses) -> None:
+    if losses.damage:
+        terminal.people.print(f"parafovea: {losses.damage}", style="yellow")
+    if said := terminal.lost(losses):
+        terminal.people.print(", ".join(said), style="yellow")
 
 
 def _say(captioner: Captioner, window: Window, question: str, source: Source, options: AnswerOptions,
@@ -137,9 +147,11 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
         if not options.as_json and terminal.page.is_terminal:
             terminal.people.print(terminal.legend())
         captions: list[Caption] = []
+        late_s: list[float] = []
         # Ctrl-C ends a replay like the end of the recording: with its summary
         with contextlib.suppress(KeyboardInterrupt):
-            for window in _paced(stream, speed):
+            live = isinstance(stream, LatestWindows)
+            for window in _awaited(stream, source.losses, late_s) if live else _paced(stream, speed):
                 clock = f"{(window.start_us - window.clock_start_us) / 1e6:7.2f} s "
                 if window.frames or captioner.models.rgb.reads != "frames":
                     captions.append(_say(captioner, window, question, source, options, Text(clock, "dim")))
@@ -148,6 +160,9 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
         if isinstance(stream, LatestWindows) and stream.n_skipped:
             terminal.people.print(f"{stream.n_skipped} windows were not read: the model was slower than the camera",
                                   style="yellow")
+        if late_s:
+            terminal.people.print(f"the models got a window {np.median(late_s) * 1e3:.0f} ms after its newest data had "
+                                  f"arrived (median; longest {max(late_s) * 1e3:.0f} ms)", style="dim")
         _finish_replay(source, captions)
 
 
@@ -169,17 +184,27 @@ def _stream(source: Source, start_s: float, stride_us: int) -> Iterator[Window]:
 
 
 def _finish_replay(source: Source, captions: list[Caption]) -> None:
-    losses = source.losses
-    if losses.damage:
-        terminal.people.print(f"parafovea: {losses.damage}", style="yellow")
-    if losses.n_rejected or losses.n_dropped:
-        terminal.people.print(f"{losses.n_rejected} events refused, {losses.n_dropped} dropped", style="yellow")
+    _note_losses(source.losses)
     if not captions:
         raise InputError(f"nothing in {source.info.name} could be captioned: no window holds a frame")
     _note_origins(captions[0])
     tokens, cycles = sum(c.tokens for c in captions), sum(c.cycles for c in captions)
     terminal.people.print(f"{len(captions)} captions, {tokens / max(1, cycles):.1f} tokens per check, "
                           f"{tokens / max(1e-9, sum(c.total_s for c in captions)):.0f} tokens/s", style="dim")
+
+
+def _awaited(stream: LatestWindows, losses: Losses, late_s: list[float]) -> Iterator[Window]:
+    """The newest windows of a live source; says when it is away or silent, and notes how late each window was taken."""
+    told = None
+    with contextlib.suppress(StopIteration):
+        while True:
+            window = stream.within(TELL_S)
+            if losses.outage != told:
+                told = losses.outage
+                terminal.people.print(told or "it is there again", style="yellow")
+            if window is not None:
+                late_s += [] if stream.delay_s is None else [stream.delay_s]
+                yield window
 
 
 def _paced(stream: Iterator[Window], speed: float | None) -> Iterator[Window]:

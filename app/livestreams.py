@@ -75,10 +75,8 @@ def record(uri: str, out: Path, seconds: float | None, compression: str) -> None
 
 
 def _progress(n_events: int, n_frames: int, n_bytes: int, losses: Losses) -> str:
-    lost = [f"{count:,} {what}" for count, what in ((losses.n_dropped, "events dropped"),
-            (losses.n_rejected, "events refused"), (losses.n_gaps, "gaps")) if count]
-    away = f"; {losses.outage}" if losses.outage else ""
-    return f"{n_events:,} events, {n_frames:,} frames, {n_bytes / 1e6:.1f} MB" + "".join(f", {n}" for n in lost) + away
+    return ", ".join([f"{n_events:,} events", f"{n_frames:,} frames", f"{n_bytes / 1e6:.1f} MB",
+                      *terminal.lost(losses)])
 
 
 def _for_seconds(source: Source, seconds: float | None) -> Iterator[Packet]:
@@ -131,9 +129,9 @@ def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tupl
 
 
 def _served(sent: int, clients: int, dropped: int, losses: Losses) -> str:
+    before = terminal.lost(losses)
     return (f"{sent:,} events, {clients} readers, {dropped:,} events lost by slow readers"
-            + (f", {losses.n_dropped:,} dropped before" if losses.n_dropped else "")
-            + (f"; {losses.outage}" if losses.outage else ""))
+            + (f"; of the source: {', '.join(before)}" if before else ""))
 
 
 def paced(source: Source, speed: float | None, loop: bool = False) -> Iterator[Packet]:

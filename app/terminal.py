@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.types import Caption, Cycle
+from streams.types import Losses
 
 WIDE = 130
 """Columns where the output is no terminal."""
@@ -71,6 +72,17 @@ def origins(events: str | None, frames: str | None) -> str:
     if frames in ("rendered", "reconstructed"):
         said.append(f"frames are {frames}" + (" from events" if frames == "reconstructed" else ""))
     return "; ".join(said)
+
+
+def lost(losses: Losses) -> list[str]:
+    """What a source could not deliver so far, in words; nothing for nothing."""
+    counts = ((losses.n_dropped, "events dropped"), (losses.n_rejected, "events refused"))
+    said = [f"{count:,} {what}" for count, what in counts if count]
+    if losses.n_gaps:
+        times = "once" if losses.n_gaps == 1 else f"{losses.n_gaps} times"
+        away_s = sum(end_us - start_us for start_us, end_us in losses.gaps) / 1e6
+        said.append(f"away and back {times}, {away_s:.1f} s missing")
+    return said + ([losses.outage] if losses.outage else [])
 
 
 def print_json(line: dict[str, Any]) -> None:

@@ -20,8 +20,8 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     < {"type":"attached"}                           the parent unlinks the name
     > {"type":"read","start_us":int|null,"frames":bool}     may come at any time: abandons the last read
     < {"type":"reading"}
-    < {"type":"events","slot":i,"n":n}              n records of EVENT_DTYPE
-    < {"type":"frame","slot":i,"t_us":mid-exposure,"exposure_us":e,"height":h,"width":w}   uint8 RGB [h, w, 3]
+    < {"type":"events","slot":i,"n":n,"at_s":s}     n records of EVENT_DTYPE; s: time.monotonic() when they were there
+    < {"type":"frame","slot":i,"t_us":mid-exposure,"exposure_us":e,"height":h,"width":w,"at_s":s}   uint8 RGB [h, w, 3]
     > {"type":"free","slot":i}
     < {"type":"dropped","n":n}                      events that a live child could not hand over
     < {"type":"heartbeat"}                          alive, nothing to deliver
@@ -43,22 +43,17 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from multiprocessing import shared_memory
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from streams.types import EVENT_DTYPE, Frame, InputError, Losses, Packet, Resolution, empty_packet
-from streams.validation import Validator
+from streams.ring import Ring
+from streams.types import InputError, Losses
 
 WATCHDOG_S = 2.0
 """Silence after which a child that has started counts as hung and is killed."""
 IMPORT_S = 15.0
 """Patience for interpreter and SDK to start: slow on a loaded machine, and no file can make it hang."""
-RING_BYTES = 32 << 20
-"""Size of the shared block; half of the 64 MiB of /dev/shm that containers get by default."""
 
 Message = dict[str, Any]
 
@@ -172,31 +167,6 @@ class Child:
         self.close()
 
 
-class Ring:
-    """Shared-memory slots of slot_bytes each; the name is gone after unlink(), the memory after close()."""
-
-    def __init__(self, slot_bytes: int) -> None:
-        self.slots = max(4, RING_BYTES // slot_bytes)
-        self.slot_bytes = slot_bytes
-        self._memory = shared_memory.SharedMemory(create=True, size=self.slots * slot_bytes)
-        self.name = self._memory.name
-        self.unlink = weakref.finalize(self, self._memory.unlink)
-
-    def array(self, slot: int, dtype: np.dtype, count: int) -> np.ndarray:
-        """View [count] of dtype on one slot. Raises ValueError when it does not fit (a lying child)."""
-        if not 0 <= slot < self.slots or not 0 <= count * dtype.itemsize <= self.slot_bytes:
-            raise ValueError(f"slot {slot} of {self.slots} cannot hold {count} x {dtype.itemsize} bytes")
-        if self._memory.buf is None:
-            raise ValueError("the slots are released")
-        return np.frombuffer(self._memory.buf, dtype, count, slot * self.slot_bytes)
-
-    def close(self) -> None:
-        """Release; a view that somebody still reads keeps the mapping until it is gone."""
-        self.unlink()
-        with contextlib.suppress(BufferError):
-            self._memory.close()
-
-
 class _Pipes:
     """The two pipes of a child; a thread reads one so that every wait can have a limit, on every platform."""
 
@@ -261,59 +231,3 @@ def _end(process: subprocess.Popen[bytes], thread: threading.Thread) -> None:
     if thread.ident is not None and thread is not threading.current_thread():
         thread.join(1.0)
     process.stdout.close()
-
-
-def resolution_of(opened: Message, key: str) -> Resolution | None:
-    """Return the Resolution under `key` of an "open" message, None when there is no such stream."""
-    return Resolution(*opened[key]) if opened.get(key) else None
-
-
-def stream(
-    child: Child,
-    opened: Message,
-    losses: Losses,
-    start_us: int | None = None,
-    frames: bool = True,
-    slot_events: int = 65536,
-    validate: bool = True,
-) -> Iterator[Packet]:
-    """Yield validated packets and Frames from start_us (recording clock) to the end.
-
-    opened: the child's "open" message. losses: counts what is refused. validate: False when somebody else does.
-    A live child also yields empty packets: time passed. Raises ChildError when the child hangs, dies, gives up or
-    reports damage; all before was yielded.
-    """
-    resolution, picture = (resolution_of(opened, key) for key in ("event_resolution", "frame_resolution"))
-    if child.ring is None:
-        picture_bytes = 3 * picture.width * picture.height if picture else 0
-        child.share(max(slot_events * EVENT_DTYPE.itemsize, picture_bytes))
-    ring = child.ring
-    assert ring is not None
-    child.begin(start_us, frames)
-    validator = Validator(resolution, losses) if validate else None
-    while (message := child.receive())["type"] != "end":
-        try:
-            packet = _packet(message, ring, validator)
-        except (ValueError, KeyError, TypeError) as error:
-            child.close()
-            raise ChildError("died", f"sent something impossible: {error}") from None
-        if "slot" in message:
-            child.send("free", slot=message["slot"])
-        if packet is not None and (len(packet) if isinstance(packet, np.ndarray) else True):
-            yield packet
-        elif child.live and message["type"] == "heartbeat":
-            yield empty_packet()
-    if message.get("damaged"):
-        raise ChildError("damaged", "the rest cannot be decoded")
-
-
-def _packet(message: Message, ring: Ring, validator: Validator | None) -> Packet | None:
-    """The packet or Frame that a message hands over, copied out of its slot; None when it carries none."""
-    if message["type"] == "events":
-        raw = ring.array(message["slot"], EVENT_DTYPE, message["n"])
-        return raw.copy() if validator is None else validator.events(raw)
-    if message["type"] == "frame" and (validator is None or validator.frame_time(message["t_us"])):
-        shape = (message["height"], message["width"], 3)
-        pixels = ring.array(message["slot"], np.dtype(np.uint8), int(np.prod(shape)))
-        return Frame(message["t_us"], message["exposure_us"], pixels.reshape(shape).copy())
-    return None

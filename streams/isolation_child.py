@@ -136,13 +136,14 @@ class Parent:
 
     def deliver(self, packet: Events | Frame, wait: bool = True) -> int:
         """Hand a packet or Frame over; return how many events found no slot (0 with wait). Raises Restart."""
+        at_s = time.monotonic()
         if isinstance(packet, Frame):
             size = packet.image.size
             slot = self.slot(wait) if size <= self._slot_bytes else None
             if slot is not None:
                 self.array(slot, np.dtype(np.uint8), size).reshape(packet.image.shape)[:] = packet.image
                 height, width, _ = packet.image.shape
-                times = {"t_us": packet.t_us, "exposure_us": packet.exposure_us}
+                times = {"t_us": packet.t_us, "exposure_us": packet.exposure_us, "at_s": at_s}
                 self.send("frame", slot=slot, height=height, width=width, **times)
             return 0
         room = self._slot_bytes // EVENT_DTYPE.itemsize
@@ -152,7 +153,7 @@ class Parent:
             if slot is None:
                 return len(packet) - begin
             self.array(slot, EVENT_DTYPE, len(part))[:] = part
-            self.send("events", slot=slot, n=len(part))
+            self.send("events", slot=slot, n=len(part), at_s=at_s)
         return 0
 
 

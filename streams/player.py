@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ POLL_S = 0.05
 LOOP_HISTORY_US = 1_000_000
 """What must be there before the start of a range that plays again and again, so that going back reads nothing."""
 SHORTEST_LOOP_US = 10_000
+DELAYS = 200
+"""So many newest items of a live source say how late it is."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class PlayerState:
     oldest_us, newest_us: what can be shown at all: the recording, or what is kept of a live source. following: a
     live source shows its newest data. ended: the last of the recording is shown. loading: the data for the
     playhead is not here yet. error: why reading stopped, one sentence. event_rate_hz: over the last 200 ms of
-    recording. n_dropped, n_rejected, damage: see streams.types.Losses.
+    recording. n_dropped, n_rejected, damage, n_gaps, outage, arrived_s: see streams.types.Losses. delay_s: how long
+    the newest items of a live source took from their arrival on this machine until they could be shown, 95 % of them.
     """
 
     position_us: int
@@ -59,6 +63,10 @@ class PlayerState:
     oldest_us: int
     newest_us: int
     following: bool
+    n_gaps: int = 0
+    outage: str | None = None
+    arrived_s: float | None = None
+    delay_s: float | None = None
 
 
 class Player:
@@ -82,6 +90,7 @@ class Player:
         self._seek_us: int | None = None
         self._bins_wanted: set[int] = set()
         self._histograms: dict[int, np.ndarray] = {}
+        self._delays_s: deque[float] = deque(maxlen=DELAYS)
         self._playing, self._waiting, self._speed = self.info.live, False, 1.0
         self._loop_us: tuple[int, int] | None = None
         self._anchor(self._buffer.start_us)
@@ -197,7 +206,8 @@ class Player:
                 error=buffer.error, n_dropped=losses.n_dropped, n_rejected=losses.n_rejected,
                 event_rate_hz=self._event_rate_hz(), damage=losses.damage,
                 oldest_us=buffer.from_us if self.info.live else buffer.start_us,
-                newest_us=buffer.stop_us, following=self.info.live and self._playing)
+                newest_us=buffer.stop_us, following=self.info.live and self._playing, n_gaps=losses.n_gaps,
+                outage=losses.outage, arrived_s=losses.arrived_s, delay_s=self._delay_s())
 
     def events(self, start_us: int, end_us: int) -> Events:
         """Events in [start_us, end_us) that are in the buffer, sorted, a copy."""
@@ -302,6 +312,9 @@ class Player:
         span_us = self._position_us - from_us
         return self._shown().count(from_us, self._position_us) / (span_us * 1e-6) if span_us > 0 else 0.0
 
+    def _delay_s(self) -> float | None:
+        return sorted(self._delays_s)[len(self._delays_s) * 19 // 20] if self._delays_s else None
+
     # Reading.
 
     def _run(self) -> None:
@@ -351,6 +364,9 @@ class Player:
                 self._buffer.finish(error)
             else:
                 self._buffer.add(item)
+                arrived_s = self.source.losses.arrived_s
+                if arrived_s is not None and (isinstance(item, Frame) or len(item)):
+                    self._delays_s.append(self._clock() - arrived_s)
             if unknown or (not self.info.live and self._buffer.exhausted):
                 self._anchor(max(self._buffer.start_us, min(self._position_us, self._buffer.stop_us)))
             self._advance()

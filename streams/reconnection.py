@@ -81,11 +81,12 @@ class Reconnecting:
             while self._clock() < next_s and not self._closed.is_set():
                 self._wait(self._closed, PULSE_S)
                 yield empty_packet()
-            try:
-                source = self._opener(self.losses)
-            except InputError:
-                continue
-            return self._adopt(source)
+            attempt = _Attempt(lambda: self._opener(self.losses))
+            while not attempt.done.wait(PULSE_S) and not self._closed.is_set():
+                yield empty_packet()
+            source = attempt.take()
+            if source is not None:
+                return self._adopt(source)
         return False
 
     def _adopt(self, source: Source) -> bool:
@@ -138,7 +139,8 @@ class Reconnecting:
         return self._source.rate_histogram(bins)
 
     def close(self) -> None:
-        """Let it go, also while it is away; may be called any number of times, from any thread."""
+        """Let it go, also while it is away; may be called any number of times, from any thread, and does not wait for
+        a device or peer that does not answer."""
         with self._lock:
             self._closed.set()
             self._source.close()
@@ -148,6 +150,42 @@ class Reconnecting:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class _Attempt:
+    """Opens a source in a thread of its own: a device or peer that does not answer must not hold up who closes it."""
+
+    def __init__(self, opener: Callable[[], Source]) -> None:
+        self.done = threading.Event()
+        self._source: Source | None = None
+        self._error: Exception | None = None
+        self._abandoned = False
+        self._lock = threading.Lock()
+        threading.Thread(target=self._open, args=(opener,), name="reopening", daemon=True).start()
+
+    def _open(self, opener: Callable[[], Source]) -> None:
+        source: Source | None = None
+        try:
+            source = opener()
+        except InputError:
+            pass  # not there yet
+        except Exception as error:  # for the thread that asks
+            self._error = error
+        with self._lock:
+            self._source = source
+            if self._abandoned and source is not None:
+                source.close()
+        self.done.set()
+
+    def take(self) -> Source | None:
+        """What was opened, None when it is not there; what opens later is closed at once. Raises what opening raised
+        beside InputError."""
+        with self._lock:
+            if not self.done.is_set() and self._source is None:
+                self._abandoned = True
+        if self._error is not None:
+            raise self._error
+        return self._source
 
 
 def shifted(item: Packet, shift_us: int) -> Packet:

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from streams.isolation import Child, ChildError, Message, resolution_of, stream
+from streams.delivery import resolution_of, stream
+from streams.isolation import Child, ChildError, Message
 from streams.types import InputError, Losses, Packet, SourceInfo
 
 OPEN_S = 10.0

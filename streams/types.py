@@ -140,7 +140,7 @@ class SourceInfo:
 
 @dataclass
 class Losses:
-    """What a source could not deliver, counted while it is read.
+    """What a source could not deliver, counted while it is read, and how late it is.
 
     n_rejected: events refused by validation (outside the sensor, time running backwards, absurd jumps).
     n_dropped: events thrown away because the consumer of a live source was too slow.
@@ -149,6 +149,7 @@ class Losses:
     n_gaps: times that a live source was away and came back; gaps: (start_us, end_us) of the newest of them.
     outage: one sentence while a live source is away or silent, None while it delivers.
     damage: one sentence when the recording is damaged and reading ended early, else None.
+    arrived_s: time.monotonic() when the newest item that a live source handed over had reached this machine.
     """
 
     n_rejected: int = 0
@@ -159,6 +160,7 @@ class Losses:
     gaps: list[tuple[int, int]] = field(default_factory=list)
     outage: str | None = None
     damage: str | None = None
+    arrived_s: float | None = None
 
 
 class Source(Protocol):

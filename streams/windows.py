@@ -10,7 +10,8 @@ takes latest_windows(), which always gives the newest complete window and counts
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from streams.timeline import Timeline, begins_us, settled_us
@@ -164,11 +165,15 @@ class LatestWindows:
     """The newest complete window of a live source, each time one is asked for.
 
     A thread keeps draining the source; iteration waits for the next complete window and ends with the source.
-    n_skipped: windows that were replaced by a newer one before anybody took them.
+    n_skipped: windows that were replaced by a newer one before anybody took them. delay_s: how long the newest item
+    that was there when the last window was complete took from its arrival on this machine until the window was taken.
     """
 
-    def __init__(self, source: Source, length_us: int) -> None:
+    def __init__(self, source: Source, length_us: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.n_skipped = 0
+        self.delay_s: float | None = None
+        self._losses, self._clock = source.losses, clock
+        self._arrived_s: float | None = None
         self._windows = windows(source, length_us)
         self._newest: Window | None = None
         self._error: Exception | None = None
@@ -180,14 +185,25 @@ class LatestWindows:
         return self
 
     def __next__(self) -> Window:
+        while True:
+            window = self.within(None)
+            if window is not None:
+                return window
+
+    def within(self, seconds: float | None) -> Window | None:
+        """The newest window, None when there was none for so long. Raises StopIteration at the end, and what the source
+        raised."""
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._done)
+            self._changed.wait_for(lambda: self._newest is not None or self._done, seconds)
             newest, self._newest = self._newest, None
             if newest is not None:
+                self.delay_s = None if self._arrived_s is None else self._clock() - self._arrived_s
                 return newest
             if self._error is not None:
                 raise self._error
-            raise StopIteration
+            if self._done:
+                raise StopIteration
+            return None
 
     def close(self) -> None:
         """Stop handing out windows; closing the source ends the thread behind it."""
@@ -203,7 +219,7 @@ class LatestWindows:
                     if self._done:
                         return
                     self.n_skipped += self._newest is not None
-                    self._newest = window
+                    self._newest, self._arrived_s = window, self._losses.arrived_s
                     self._changed.notify_all()
         except Exception as raised:  # handed to the consumer, whose thread can report it
             error = raised

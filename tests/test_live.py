@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -207,6 +208,23 @@ def test_the_page_is_told_how_late_its_pictures_are(world: World) -> None:
         page.say("ack", EVENT_PICTURE)
         told = page.until(lambda m: m["k"] == "play" and m["delay_ms"] is not None)
     assert 0 <= told["delay_ms"] < 10_000
+
+
+def test_the_page_is_told_how_late_a_live_source_is_and_that_it_was_away(world: World) -> None:
+    source, session = FeedSource(toy_info(live=True, start_us=None)), world.visit()
+    session.open_with("camera", lambda: Player(source).start())
+    with world.live(session.token) as page:
+        source.losses.arrived_s = time.monotonic()
+        source.feed(events_at([0, 1000]))
+        told = page.until(lambda m: m.get("kind") == EVENT_PICTURE)
+        while told.get("lag_ms") is None:
+            if told.get("kind") == EVENT_PICTURE:
+                page.say("ack", EVENT_PICTURE)
+            told = page.until(lambda m: m["k"] == "play" or m.get("kind") == EVENT_PICTURE)
+        assert (0 <= told["lag_ms"] < 10_000, told["gaps"], told["outage"]) == (True, 0, None)
+        source.losses.n_gaps, source.losses.outage = 1, "it has sent nothing for 5 s or more."
+        told = page.until(lambda m: m["k"] == "play" and m["outage"])
+        assert told["gaps"] == 1
 
 
 def test_captions_run_by_themselves(world: World) -> None:

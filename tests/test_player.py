@@ -9,7 +9,7 @@ import pytest
 from toy_sources import FeedSource, ListSource, events_at, frame_at, toy_info
 
 from streams.player import Player
-from streams.types import InputError, Packet
+from streams.types import InputError, Packet, empty_packet
 
 SECOND = 1_000_000
 TICK = SECOND // 10
@@ -367,6 +367,19 @@ def test_drops_are_shown_and_counted_in_windows(clock: Clock, opened: list[Playe
     assert (player.state().n_dropped, player.state().n_rejected) == (40, 2)
     assert player.window(2000, 1000).n_dropped == 40
     assert player.window(1000, 1000).n_dropped == 0
+
+
+def test_a_live_source_says_how_late_it_is_and_that_it_was_away(clock: Clock, opened: list[Player]) -> None:
+    source = FeedSource()
+    opened.append(player := Player(source, clock=clock).start())
+    assert player.state().delay_s is None
+    source.losses.arrived_s, source.losses.n_gaps = clock.now_s - 0.04, 2
+    source.losses.outage = "toy is away: waiting for it to come back."
+    source.feed(events_at([0]), empty_packet())
+    assert player.wait_until(lambda state: state.position_us == 0 and not state.loading)
+    state = player.state()
+    assert state.delay_s == pytest.approx(0.04)
+    assert (state.n_gaps, state.outage, state.arrived_s) == (2, source.losses.outage, source.losses.arrived_s)
 
 
 def test_event_rate_is_that_of_the_last_200_ms(player: Player) -> None:

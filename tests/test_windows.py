@@ -19,7 +19,7 @@ from toy_sources import (
 )
 
 from streams.types import InputError, Packet, Window
-from streams.windows import WindowAssembler, clamped_span, latest_windows, window_at, windows
+from streams.windows import LatestWindows, WindowAssembler, clamped_span, latest_windows, window_at, windows
 
 SPAN_US = 10_000
 SECOND = 1_000_000
@@ -236,3 +236,14 @@ def test_latest_windows_ends_its_thread_with_the_source() -> None:
         if thread.name == "latest-windows":
             thread.join(5)
             assert not thread.is_alive()
+
+
+def test_latest_windows_says_how_late_a_window_was_taken() -> None:
+    source = FeedSource(toy_info(live=True))
+    latest = LatestWindows(source, 1000, clock=lambda: 12.5)
+    source.losses.arrived_s = 12.25
+    source.feed(events_at([0]), events_at([1000]))
+    assert latest.within(None).start_us == 0  # type: ignore[union-attr]
+    assert latest.delay_s == 0.25
+    assert latest.within(0.0) is None
+    source.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -60,7 +61,10 @@ class Connection:
         self._news = asyncio.Event()
         self._look = asyncio.Event()
         self._over = asyncio.Event()
-        self._sent: dict[int, deque[float]] = {EVENT_PICTURE: deque(), RGB_PICTURE: deque()}
+        self._sent: dict[int, deque[tuple[float, float | None]]] = {EVENT_PICTURE: deque(), RGB_PICTURE: deque()}
+        """Of the pictures on the way: when painting them began, and when the newest in them had arrived, if that is
+        new in them."""
+        self._arrived_s: dict[int, float | None] = {EVENT_PICTURE: None, RGB_PICTURE: None}
         self._slow, self._turn = False, 0
         self._complaint = ""
         self._code = 1000
@@ -121,7 +125,7 @@ class Connection:
             if command.kind == "ack":
                 sent = self._sent[int(command.value)]
                 if sent:
-                    self._arrived(round((self._loop.time() - sent.popleft()) * 1000))
+                    self._acknowledged(*sent.popleft())
             else:
                 await asyncio.to_thread(self._session.obey, command)
                 self._look.set()
@@ -142,7 +146,9 @@ class Connection:
         while True:
             started = self._loop.time()
             for kind, picture in await asyncio.to_thread(self._paint, painter, self._wanted()):
-                self._sent[kind].append(started)
+                new = painter.arrived_s != self._arrived_s[kind]
+                self._arrived_s[kind] = painter.arrived_s
+                self._sent[kind].append((started, painter.arrived_s if new else None))
                 await self._ws.send_bytes(picture)
             if self._look.is_set() or started - told_at >= STATE_PERIOD_S:
                 self._look.clear()
@@ -152,8 +158,11 @@ class Connection:
                     await self._ws.send_text(encode([state]))
             await self._pause(FRAME_PERIOD_S - (self._loop.time() - started))
 
-    def _arrived(self, delay_ms: int) -> None:
+    def _acknowledged(self, started: float, arrived_s: float | None) -> None:
+        delay_ms = round((self._loop.time() - started) * 1000)
         self._session.delay_ms = delay_ms
+        if arrived_s is not None:
+            self._session.lag_ms = round((time.monotonic() - arrived_s) * 1000)
         self._slow = delay_ms > SLOW_MS or (self._slow and delay_ms > QUICK_MS)
 
     def _wanted(self) -> list[int]:

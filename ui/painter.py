@@ -31,6 +31,8 @@ class Painter:
         self._palette = ""
         self._frame: Frame | None = None
         self._player: Watched | None = None
+        self.arrived_s: float | None = None
+        """Of a live source that is followed: time.monotonic() when the newest of what was painted last had arrived."""
 
     def paint(self, wanted: Collection[int]) -> list[tuple[int, bytes]]:
         """Binary messages for the kinds of pictures that are wanted and have changed."""
@@ -40,6 +42,7 @@ class Painter:
         if player is not self._player:
             self._player, self._scene, self._frame, self._png = player, None, None, b""
         state = player.state()
+        self.arrived_s = state.arrived_s if state.following else None
         painted = []
         if EVENT_PICTURE in wanted and (picture := self._events(player, state)):
             painted.append((EVENT_PICTURE, picture_message(EVENT_PICTURE, self._at_us(state), picture)))

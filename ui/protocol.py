@@ -113,7 +113,9 @@ class Playing:
 
     from_s, until_s: what can be shown; until_s of a live source is its newest data, following: it shows that.
     range_s: the part that is selected, [start, end]; loop: it plays again and again. delay_ms: from the moment that
-    is shown to the page's word that it shows it, the way back included; None before the first.
+    is shown to the page's word that it shows it, the way back included; None before the first. lag_ms: of a live source
+    that is followed, the same from the moment at which the newest data shown had arrived on the program's machine.
+    gaps: times that it was away; outage: one sentence while it is away or silent.
     """
 
     k: ClassVar[str] = "play"
@@ -137,6 +139,9 @@ class Playing:
     range_s: list[float] | None
     loop: bool
     delay_ms: int | None
+    lag_ms: int | None
+    gaps: int
+    outage: str | None
 
 
 Message: TypeAlias = (Hello | Offers | Cameras | SourceLoading | SourceOpened | SourceFailed | Histogram | Playing

@@ -65,8 +65,8 @@ class Outbox(Protocol):
 
 class Session:
     """One visitor. view: how the events are drawn. range_s: what questions are about, None = the seconds before the
-    playhead; loop: it plays again and again. delay_ms: see protocol.Playing. link: what the page's address asks for;
-    ready: it is open.
+    playhead; loop: it plays again and again. delay_ms, lag_ms: see protocol.Playing. link: what the page's address
+    asks for; ready: it is open.
     """
 
     def __init__(self, services: Services, turns: Turns, shelf: Shelf, link: Link | None = None) -> None:
@@ -75,6 +75,7 @@ class Session:
         self.range_s: tuple[float, float] | None = None
         self.loop = True
         self.delay_ms: int | None = None
+        self.lag_ms: int | None = None
         self.player: Watched | None = None
         self.source_name: str | None = None
         self.chat = Chat()
@@ -162,6 +163,7 @@ class Session:
                 gone, old, release_old = self._closed, self.player, self._release
                 if not gone:
                     self.player, self.source_name, self.range_s, self._release = player, name, None, release
+                    self.lag_ms = None
             if gone:
                 player.close()
                 release()
@@ -198,7 +200,8 @@ class Session:
                        round(state.event_rate_hz), state.n_dropped, state.n_rejected,
                        self.narrator.unread(at_us), self.narrator.captions,
                        (state.oldest_us - state.start_us) / 1e6, (state.newest_us - state.start_us) / 1e6,
-                       state.following, None if self.range_s is None else list(self.range_s), self.loop, self.delay_ms)
+                       state.following, None if self.range_s is None else list(self.range_s), self.loop, self.delay_ms,
+                       self.lag_ms if state.following else None, state.n_gaps, state.outage)
 
     # commands
 

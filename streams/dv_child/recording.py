@@ -52,15 +52,6 @@ def read_recording(parent: Parent, path: str, reconstruct: bool) -> None:
     serve(parent, opened, read)
 
 
-def store_ofs(parent: Parent, next_batch: Callable[[], Any], skip_us: int) -> Iterator[Any]:
-    """Event stores that reach beyond skip_us; what is skipped is never copied."""
-    while (store := next_batch()) is not None:
-        # Asking an empty store for its first event is a segmentation fault.
-        if not store.isEmpty() and store.getHighestTime() >= skip_us:
-            yield store
-        parent.beat()
-
-
 def _stores(parent: Parent, next_batch: Callable[[], Any], skip_us: int) -> Iterator[Any]:
     """Event stores that reach beyond skip_us; what is skipped is never copied."""
     while (store := next_batch()) is not None:

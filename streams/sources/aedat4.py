@@ -18,7 +18,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from streams.isolation import WATCHDOG_S, Child, ChildError, Message, resolution_of, stream
+from streams.delivery import resolution_of, stream
+from streams.isolation import WATCHDOG_S, Child, ChildError, Message
 from streams.types import (
     EventsOrigin,
     Frame,

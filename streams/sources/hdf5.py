@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from streams.isolation import Child, ChildError, Message, resolution_of, stream
+from streams.delivery import resolution_of, stream
+from streams.isolation import Child, ChildError, Message
 from streams.recording import RecordingSource
 from streams.types import Frame, InputError, Losses, Packet
 

@@ -74,7 +74,7 @@ class WebcamSource:
         self._number, self._max_width, self._opener = number, max_width, opener
         self._name = name or f"camera {number}"
         self._clock, self._patience_s = clock, patience_s
-        self._queue: deque[tuple[Events, Frame]] = deque()
+        self._queue: deque[tuple[Events, Frame, float]] = deque()
         self._rest: deque[Packet] = deque()
         self._error: str | None = None
         self._closed = self._done = False
@@ -102,7 +102,7 @@ class WebcamSource:
                 with self._changed:
                     self._changed.wait_for(lambda: self._queue or self._done, SILENCE_S)
                     if self._queue:
-                        events, frame = self._queue.popleft()
+                        events, frame, self.losses.arrived_s = self._queue.popleft()
                         self._rest.extend([events, frame] if len(events) else [frame])
                     elif self._error is not None and not self._closed:
                         raise InputError(self._error)
@@ -167,15 +167,15 @@ class WebcamSource:
             if simulator is None:
                 simulator, begin_s = EventSimulator(Resolution(image.shape[1], image.shape[0])), now_s
             t_us = max(last_us + 1, round((now_s - begin_s) * 1e6))
-            self._offer(simulator.step(image, t_us), Frame(t_us, 0, image))
+            self._offer(simulator.step(image, t_us), Frame(t_us, 0, image), now_s)
             last_us, last_s = t_us, now_s
         return None
 
-    def _offer(self, events: Events, frame: Frame) -> None:
+    def _offer(self, events: Events, frame: Frame, at_s: float) -> None:
         with self._changed:
             if len(self._queue) == KEPT_FRAMES:
-                old_events, _ = self._queue.popleft()
+                old_events, *_ = self._queue.popleft()
                 self.losses.n_dropped += len(old_events)
                 self.n_dropped_frames += 1
-            self._queue.append((events, frame))
+            self._queue.append((events, frame, at_s))
             self._changed.notify_all()

@@ -105,7 +105,8 @@ pf.stage = element => {
   }
   function health(message) {
     const words = [];
-    if (message.delay_ms !== null) words.push(`delay ${message.delay_ms} ms`);
+    const delay = message.lag_ms ?? message.delay_ms;
+    if (delay !== null) words.push(`delay ${delay} ms`);
     const fresh = shown.filter(when => when > performance.now() - 1000).length;
     if (message.playing && fresh) words.push(`${fresh} pictures/s`);
     if (message.live && !message.dropped) words.push('no event dropped');
@@ -115,7 +116,9 @@ pf.stage = element => {
     const lost = [];
     if (message.dropped) lost.push(`${plenty(message.dropped)} events dropped`);
     if (message.rejected) lost.push(`${plenty(message.rejected)} events refused as damaged`);
+    if (message.gaps) lost.push(`away ${message.gaps} ${message.gaps === 1 ? 'time' : 'times'}, came back`);
     if (message.error || message.damage) lost.push(message.error || message.damage);
+    else if (message.outage) lost.push(message.outage);
     q('.loss').textContent = lost.join(' · ');
   }
 
