@@ -42,7 +42,7 @@ class PromptedVLM:
 
     def __init__(self, name: str, decoder: Decoder, tokenizer: HubTokenizer, see: See, split: Split,
                  visual: int, reads: Literal["frames", "events", "nothing"], towers: Sequence[nn.Module] = ()) -> None:
-        """visual: how many tokens see() gives. reads: what see() looks at. towers: modules beside the decoder."""
+        """visual: how many tokens see() gives at most. reads: what it looks at. towers: modules beside the decoder."""
         self.name, self.tokenizer, self.reads, self.visual = name, tokenizer, reads, visual
         self.decoder: Decoder | None = decoder
         self.hidden_size = decoder.config.hidden_size
@@ -59,7 +59,7 @@ class PromptedVLM:
         rows, longest = len(before) + self.visual + len(after), decoder.config.max_positions
         if rows + FEWEST_ROWS > longest:
             raise InputError(f"the question has {len(after)} tokens; {self.name} reads {longest} tokens in all, "
-                             f"{self.visual} of them for what it sees; shorten it")
+                             f"up to {self.visual} of them for what it sees; shorten it")
 
         def read_prefix() -> Tensor:
             weight = decoder.embed.weight
@@ -75,9 +75,9 @@ class PromptedVLM:
             if known.events is window.events and known.frames is window.frames:
                 return tokens
         tokens = self._see(window)
-        if len(tokens) != self.visual:
-            raise InputError(f"{self.name} made {len(tokens)} visual tokens, expected {self.visual}; its preprocessor "
-                             "config does not belong to its weights")
+        if len(tokens) > self.visual:
+            raise InputError(f"{self.name} made {len(tokens)} visual tokens, at most {self.visual} were expected; its "
+                             "preprocessor config does not belong to its weights")
         self._recent.append((window, tokens))
         return tokens
 

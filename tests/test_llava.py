@@ -1,4 +1,4 @@
-"""LLaVA-1.5 and Video-LLaVA on the own decoder equal transformers' models on small random checkpoints."""
+"""LLaVA-1.5, LLaVA-NeXT and Video-LLaVA on the own decoder equal transformers' models on small random checkpoints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_hub
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -18,10 +19,12 @@ from pipeline.inputs import pick_frames
 from pipeline.pictures import Preparation
 from pipeline.placement import Placement
 from pipeline.types import Draft, Verdict
-from pipeline.vlms import llava, videollava
-from streams.types import InputError
+from pipeline.vlms import auto, llava, llavanext, videollava
+from pipeline.vlms.eventgpt import SYSTEM
+from streams.types import InputError, Window
 
-FAMILIES = {"llava": (llava, tiny_llava), "videollava": (videollava, tiny_video_llava)}
+FAMILIES = {"llava": (llava, tiny_llava), "videollava": (videollava, tiny_video_llava),
+            "llavanext": (llavanext, tiny_hub.llava_next)}
 
 
 def reference_inputs(name: str, model: object, tokenizer: object) -> dict[str, torch.Tensor]:
@@ -36,6 +39,17 @@ def reference_inputs(name: str, model: object, tokenizer: object) -> dict[str, t
     return {"input_ids": words["input_ids"], "attention_mask": words["attention_mask"], **seen}
 
 
+def next_inputs(folder: Path, seen: Window) -> dict[str, torch.Tensor]:
+    """What LLaVA-NeXT's own processor makes of the middle frame."""
+    (frame,) = pick_frames(seen, 1)
+    return dict(auto.load_processor(folder)(images=Image.fromarray(frame.image), return_tensors="pt",
+                                            text=f"{SYSTEM}USER: <image>\n{QUESTION} ASSISTANT:"))
+
+
+def inputs_of(name: str, model: object, tokenizer: object, folder: Path) -> dict[str, torch.Tensor]:
+    return next_inputs(folder, window()) if name == "llavanext" else reference_inputs(name, model, tokenizer)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
     module, make = FAMILIES[name]
@@ -45,7 +59,7 @@ def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
     session.prefill()
     draft = Draft.chain([5, 300, 7], "t")
     scores = session.score(draft)
-    inputs = reference_inputs(name, model, vlm.tokenizer.hub)
+    inputs = inputs_of(name, model, vlm.tokenizer.hub, tmp_path)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([draft.tokens])], 1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     with torch.inference_mode():
@@ -64,7 +78,7 @@ def test_greedy_text_equals_generate(name: str, tmp_path: Path) -> None:
     vlm = module.load("rgb", tmp_path, Placement())
     words, nothing = vlm.tokenizer.size, Draft.none()
     pad = list(range(words, model.config.text_config.vocab_size))
-    wanted = model.generate(**reference_inputs(name, model, vlm.tokenizer.hub), max_new_tokens=64, do_sample=False,
+    wanted = model.generate(**inputs_of(name, model, vlm.tokenizer.hub, tmp_path), max_new_tokens=64, do_sample=False,
                             suppress_tokens=pad or None)
     session = vlm.open(window(), QUESTION)
     session.prefill()
@@ -117,6 +131,26 @@ def relaid(folder: Path, layout: str) -> None:
             torch.save(half, folder / file) if suffix == ".bin" else save_file(half, folder / file)
         index = {key: file for file, half in zip(files, halves, strict=True) for key in half}
         (folder / f"{stem}{suffix}.index.json").write_text(json.dumps({"weight_map": index}))
+
+
+@pytest.mark.parametrize(("width", "height"), [(120, 30), (30, 120), (29, 28), (200, 200), (28, 57)])
+def test_frames_of_any_shape_become_the_same_tiles(width: int, height: int, tmp_path: Path) -> None:
+    model = tiny_hub.llava_next(tmp_path)
+    vlm, seen = llavanext.load("rgb", tmp_path, Placement()), window(width=width, height=height)
+    inputs = next_inputs(tmp_path, seen)
+    with torch.inference_mode():
+        wanted = model.get_image_features(inputs["pixel_values"], inputs["image_sizes"]).pooler_output[0]
+    torch.testing.assert_close(vlm.see(seen), wanted, atol=1e-4, rtol=1e-4)
+    assert len(wanted) <= vlm.visual
+
+
+def test_a_next_checkpoint_without_its_last_part_is_refused(tmp_path: Path) -> None:
+    tiny_hub.llava_next(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state[next(key for key in state if key.endswith("image_newline"))]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="lacks image_newline"):
+        llavanext.load("rgb", tmp_path, Placement())
 
 
 def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import tiny_hub
 import torch
 from tiny_checkpoints import QUESTION, tiny_llava, tiny_video_llava, window
 
@@ -26,7 +27,8 @@ def answer(captioner: Captioner, drafter: str | None = None, frames: bool = True
     return caption
 
 
-@pytest.mark.parametrize(("make", "name"), [(tiny_llava, "llava"), (tiny_video_llava, "videollava")])
+@pytest.mark.parametrize(("make", "name"), [(tiny_llava, "llava"), (tiny_video_llava, "videollava"),
+                                            (tiny_hub.llava_next, "llavanext")])
 def test_a_folder_is_loaded_by_what_it_holds(make: object, name: str, tmp_path: Path) -> None:
     make(tmp_path)
     assert models.family(tmp_path) == name

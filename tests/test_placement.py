@@ -15,6 +15,8 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
     VideoLlavaConfig,
     VideoLlavaForConditionalGeneration,
 )
@@ -46,20 +48,28 @@ def published_video_llava() -> tuple[VideoLlavaConfig, dict[str, torch.Tensor]]:
         return config, VideoLlavaForConditionalGeneration(config).state_dict()
 
 
+def published_llava_next() -> tuple[LlavaNextConfig, dict[str, torch.Tensor]]:
+    config = LlavaNextConfig(vision_config=CLIPVisionConfig(image_size=336, **VISION),
+                             text_config=LlamaConfig(**VICUNA))
+    with torch.device("meta"):
+        return config, LlavaNextForConditionalGeneration(config).state_dict()
+
+
 def version_4(name: str) -> str:
     """A name as checkpoints on the hub spell it."""
     for new, old in (("model.language_model.", "language_model.model."), ("lm_head.", "language_model.lm_head."),
                      ("model.vision_tower.", "vision_tower.vision_model."),
                      ("model.video_tower.", "video_tower.vision_model."),
                      ("model.image_tower.", "image_tower.vision_model."),
-                     ("model.multi_modal_projector.", "multi_modal_projector.")):
+                     ("model.multi_modal_projector.", "multi_modal_projector."),
+                     ("model.image_newline", "image_newline")):
         if name.startswith(new):
             return old + name.removeprefix(new)
     raise AssertionError(name)
 
 
 @pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("make", [published_llava, published_video_llava])
+@pytest.mark.parametrize("make", [published_llava, published_llava_next, published_video_llava])
 def test_nothing_of_a_published_7b_layout_is_missing_or_left_over(make: object, old: bool) -> None:
     config, state = make()
     decoder, tower, projector = llava.skeleton(config)
@@ -72,7 +82,7 @@ def test_nothing_of_a_published_7b_layout_is_missing_or_left_over(make: object, 
         if mine:
             fill(part, mine, META)
     assert decoder.head.weight.shape == (32003, 4096)
-    assert all(llava.decoder_name(name) or name.startswith(tuple(towers)) for name in named)
+    assert all(llava.decoder_name(name) or name.startswith((*towers, "image_newline")) for name in named)
 
 
 def published_eventgpt() -> tuple[dict[str, object], Mapping[str, torch.Tensor]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+import tiny_hub
 import torch
 from tiny_checkpoints import QUESTION, events, tiny_eventgpt, tiny_llava, tiny_video_llava, window
 from toy_models import write_heads
@@ -32,7 +33,7 @@ RULES = {"greedy": Greedy(), "sampling": Sampling(0.9, seed=5)}
 @lru_cache(4)
 def pair(verifier: str) -> Models:
     folder = Path(mkdtemp())
-    {"llava": tiny_llava, "videollava": tiny_video_llava}[verifier](folder / "rgb")
+    {"llava": tiny_llava, "videollava": tiny_video_llava, "llavanext": tiny_hub.llava_next}[verifier](folder / "rgb")
     tiny_eventgpt(folder / "event")
     models = load_models(CPU, str(folder / "rgb"), str(folder / "event"))
     assert models.rgb.decoder is not None
@@ -67,6 +68,11 @@ def test_every_drafter_is_lossless(drafter: str, rule: str) -> None:
 @pytest.mark.parametrize("drafter", ["vlm", "vlm:tree", "recall", "eagle", "eagle3", "medusa", "adapter:L4", "skip"])
 def test_drafters_are_lossless_with_eight_frames(drafter: str) -> None:
     assert answer(pair("videollava"), drafter, Greedy()).text == alone("videollava", "greedy")
+
+
+@pytest.mark.parametrize("drafter", ["vlm:tree", "eagle3", "specvlm", "adapter:B1", "mix"])
+def test_drafters_are_lossless_with_tiles(drafter: str) -> None:
+    assert answer(pair("llavanext"), drafter, Greedy()).text == alone("llavanext", "greedy")
 
 
 def test_a_verifier_that_drafts_for_itself_is_accepted() -> None:

@@ -1,4 +1,4 @@
-"""Any VLM that transformers' Auto class loads: Qwen-VL, SmolVLM, InternVL, Gemma, LLaVA-NeXT and so on.
+"""Any VLM that transformers' Auto class loads: Qwen-VL, SmolVLM, InternVL, Gemma and so on.
 
     vlm = load("rgb", Path("Qwen2.5-VL-3B-Instruct"), place(torch.device("cuda:0")))
 
