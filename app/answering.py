@@ -17,6 +17,7 @@ from pipeline.captioner import Captioner
 from pipeline.decoding import Limits
 from pipeline.inputs import WINDOW_US
 from pipeline.types import Caption, Cycle, Rule
+from streams.filtering import filtered
 from streams.sources import open_source
 from streams.types import InputError, Losses, Source, Window
 from streams.windows import LatestWindows, latest_windows, window_at, windows
@@ -27,13 +28,14 @@ TELL_S = 0.5
 
 @dataclass(frozen=True)
 class AnswerOptions:
-    """How to answer and where to print."""
+    """How to answer and where to print; filters: NAME[:VALUE] each, between the source and everything else."""
 
     drafter: str | None
     rule: Rule
     limits: Limits
     as_json: bool
     models: ModelOptions
+    filters: tuple[str, ...] = ()
 
 
 def ask(uri: str, question: str | None, at_s: float | None, options: AnswerOptions) -> None:
@@ -41,7 +43,7 @@ def ask(uri: str, question: str | None, at_s: float | None, options: AnswerOptio
     quiet_libraries()
     if question is None and not interactive():
         raise InputError("no question was given and nobody can type one; add it after the recording")
-    with open_source(uri) as source:
+    with filtered(open_source(uri), options.filters) as source:
         captioner = _captioner(options)
         window = _window(source, at_s)
         _look_back(captioner, source, window)
@@ -103,10 +105,13 @@ def _answer(captioner: Captioner, window: Window, question: str, source: Source,
     caption = _say(captioner, window, question, source, options, Text())
     terminal.people.print(terminal.summary(caption), style="dim")
     _note_origins(caption)
-    _note_losses(source.losses)
+    _note_losses(source)
 
 
-def _note_losses(losses: Losses) -> None:
+def _note_losses(source: Source) -> None:
+    """What was lost, and what was held back on purpose."""
+    losses = source.losses
+    terminal.say_filtered(source)
     if losses.damage:
         terminal.people.print(f"parafovea: {losses.damage}", style="yellow")
     if said := terminal.lost(losses):
@@ -141,7 +146,7 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
     quiet_libraries()
     if not 0 < stride_s < math.inf or (speed is not None and not 0 < speed < math.inf):
         raise InputError(f"--stride and --speed must be positive, got {stride_s} and {speed}")
-    with open_source(uri) as source:
+    with filtered(open_source(uri), options.filters) as source:
         stream = _stream(source, start_s, round(stride_s * 1e6))
         captioner = _captioner(options)
         if not options.as_json and terminal.page.is_terminal:
@@ -184,7 +189,7 @@ def _stream(source: Source, start_s: float, stride_us: int) -> Iterator[Window]:
 
 
 def _finish_replay(source: Source, captions: list[Caption]) -> None:
-    _note_losses(source.losses)
+    _note_losses(source)
     if not captions:
         raise InputError(f"nothing in {source.info.name} could be captioned: no window holds a frame")
     _note_origins(captions[0])

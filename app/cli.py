@@ -54,6 +54,23 @@ device_option = click.option("--device", default="auto", show_default=True,
 """Where models run."""
 
 
+def filter_option(command: Callable[..., None]) -> Callable[..., None]:
+    """What is held back from a source, on everything that reads one; given on as filters, checked."""
+    @wraps(command)
+    def with_filters(filters: tuple[str, ...], **others: Any) -> None:
+        from streams.filters import create
+
+        for spec in filters:
+            create(spec)
+        command(filters=filters, **others)
+
+    return click.option("--filter", "filters", multiple=True, metavar="NAME[:VALUE]",
+                        help="hold back or move events, and frames with them; may be given several times, in order: "
+                             "noise[:MS], hot[:SECONDS|X,Y;X,Y|FILE], refractory:MS, polarity:on|off, "
+                             "roi:X,Y,WIDTH,HEIGHT, flip:horizontal|vertical, rotate:90|180|270, undistort:FILE (a "
+                             "calibration of DV)")(with_filters)
+
+
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Which models and where, on everything that runs a model; given on as one ModelOptions."""
     @wraps(command)
@@ -107,10 +124,10 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of everything that answers; given on as one AnswerOptions."""
     @wraps(command)
     def with_options(drafter: str | None, rule: Rule, limits: Limits, as_json: bool, models: ModelOptions,
-                     **others: Any) -> None:
+                     filters: tuple[str, ...], **others: Any) -> None:
         from app.answering import AnswerOptions
 
-        command(**others, options=AnswerOptions(drafter, rule, limits, as_json, models))
+        command(**others, options=AnswerOptions(drafter, rule, limits, as_json, models, filters))
 
     with_options = rule_options(with_options)
     for option in (
@@ -119,7 +136,7 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
                          help="who guesses; README.md has the list, a wrong name prints it; default: vlm, without an "
                               "event VLM recall")):
         with_options = option(with_options)
-    return model_options(with_options)
+    return model_options(filter_option(with_options))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -137,12 +154,14 @@ def main() -> None:
               help="ask everybody for this name and password; the variable PARAFOVEA_AUTH hides it from lists of "
                    "processes")
 @click.option("--no-browser", is_flag=True, help="do not open a browser")
+@filter_option
 @model_options
-def demo(source: str | None, host: str, port: int, login: str | None, no_browser: bool, models: ModelOptions) -> None:
-    """Open the web page on a recording or a camera."""
+def demo(source: str | None, host: str, port: int, login: str | None, no_browser: bool, models: ModelOptions,
+         filters: tuple[str, ...]) -> None:
+    """Open the web page on a recording or a camera. --filter is for --source; the page has a noise filter too."""
     from app.demo import run
 
-    run(source, host, port, not no_browser, models, login)
+    run(source, host, port, not no_browser, models, login, filters)
 
 
 @main.command()
@@ -178,11 +197,12 @@ def replay(recording: str, start_s: float, stride_s: float, speed: float | None,
 @main.command()
 @click.argument("recording")
 @click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
-def info(recording: str, as_json: bool) -> None:
+@filter_option
+def info(recording: str, as_json: bool, filters: tuple[str, ...]) -> None:
     """Say what is inside a RECORDING."""
     from app.recordings import info
 
-    info(recording, as_json)
+    info(recording, as_json, filters)
 
 
 @main.command()
@@ -214,11 +234,12 @@ COMPRESSIONS = click.Choice(["none", "lz4", "zstd"])
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--seconds", type=float, default=None, help="of the source's own time; default: until it ends or Ctrl-C")
 @click.option("--compression", type=COMPRESSIONS, default="lz4", show_default=True, help="zstd is smaller, slower")
-def record(source: str, out: Path, seconds: float | None, compression: str) -> None:
+@filter_option
+def record(source: str, out: Path, seconds: float | None, compression: str, filters: tuple[str, ...]) -> None:
     """Record a SOURCE (camera, network, synthetic, file) to OUT.aedat4."""
     from app.livestreams import record
 
-    record(source, out, seconds, compression)
+    record(source, out, seconds, compression, filters)
 
 
 @main.command()
@@ -231,12 +252,13 @@ def record(source: str, out: Path, seconds: float | None, compression: str) -> N
 @click.option("--speed", default=1.0, show_default=True, help="of a recording, by its own clock")
 @click.option("--loop", is_flag=True, help="begin a recording again at its end")
 @click.option("--compression", type=COMPRESSIONS, default="lz4", show_default=True)
+@filter_option
 def serve(source: str, host: str, port: int, frames_port: int | None, sockets: tuple[Path, ...], speed: float,
-          loop: bool, compression: str) -> None:
+          loop: bool, compression: str, filters: tuple[str, ...]) -> None:
     """Publish a SOURCE on the network, for tcp://HOST:PORT on another machine, dv-processing and DV."""
     from app.livestreams import serve
 
-    serve(source, host, port, frames_port, sockets, speed, loop, compression)
+    serve(source, host, port, frames_port, sockets, speed, loop, compression, filters)
 
 
 @main.command()
@@ -293,13 +315,14 @@ def train(what: str, out: Path, smoke: bool, jobs: int, target: str | None, data
 @click.option("--rows/--no-rows", default=True, show_default=True,
               help="keep what stands in front of the text too: adapter:L6 and specvlm need it; much for large models")
 @click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
+@filter_option
 @model_options
 def extract(recordings: tuple[str, ...], out: Path, questions: tuple[str, ...], stride_s: float, rows: bool,
-            as_json: bool, models: ModelOptions) -> None:
+            as_json: bool, models: ModelOptions, filters: tuple[str, ...]) -> None:
     """Let the models speak about RECORDINGS and keep what drafters learn from, for train --data."""
     from app.extracting import extract
 
-    extract(recordings, out, questions, stride_s, rows, as_json, models)
+    extract(recordings, out, questions, stride_s, rows, as_json, models, filters)
 
 
 @main.command("eval")

@@ -7,7 +7,7 @@ import socket
 import threading
 import webbrowser
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pipeline.captioner import Captioner
 from pipeline.decoding import Limits
 from pipeline.models import Models
 from pipeline.types import Records
+from streams.filtering import filtered
 from streams.player import Player
 from streams.sources import open_source
 from streams.types import InputError, Window
@@ -37,8 +38,12 @@ TURN_POLL_S = 0.1
 """How often a waiting visitor looks whether he still wants his answer."""
 
 
-def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptions, login: str | None = None) -> None:
-    """Serve the page until Ctrl-C. login: "user:password" that everybody needs. Raises InputError."""
+def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptions, login: str | None = None,
+        filters: Sequence[str] = ()) -> None:
+    """Serve the page until Ctrl-C. login: "user:password" that everybody needs; filters: of the first source.
+
+    Raises InputError.
+    """
     from ui.guard import LOOPBACK, is_loopback
 
     quiet_libraries()
@@ -50,12 +55,12 @@ def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptio
                               "protect it with --auth user:password", style="yellow")
     _require_free_port(host, port)
     first = uri or str(bundled_recording())
-    with open_source(first) as source:
+    with filtered(open_source(first), filters) as source:
         name = source.info.name
     with terminal.people.status("loading the page and the models"):
         from ui import build_app, serve
 
-        app = build_app(services(load(models), first, name, *pairs_of(models)), login,
+        app = build_app(services(load(models), first, name, *pairs_of(models), filters), login,
                         LOOPBACK if private and login is None else None)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     terminal.people.print(f"Parafovea is at {address} (Ctrl-C ends)")
@@ -78,14 +83,17 @@ def pairs_of(given: ModelOptions) -> tuple[str, dict[str, Loading]]:
 
 
 def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
-             others: dict[str, Loading] | None = None) -> Services:
-    """Everything the page may do, on these models and on others that are loaded when they are chosen."""
+             others: dict[str, Loading] | None = None, filters: Sequence[str] = ()) -> Services:
+    """Everything the page may do, on these models and on others that are loaded when they are chosen.
+
+    filters: of the first source.
+    """
     adapter, pairs = models.adapter, Pairs(pair, models, others or {})
     recordings = {"Bundled story": str(bundled_recording())}
     if first not in recordings.values():
         recordings[first_name] = first
     return Services(recordings, first, _offered(models), models.summary, "none" if adapter is None else adapter.name,
-                    Players().open, conversations(pairs), pairs.names,
+                    Players({first: filters}).open, conversations(pairs), pairs.names,
                     SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads),
                     find_cameras, network="tcp", open_webcam=open_webcam)
 
@@ -189,9 +197,10 @@ def open_webcam(pictures: Pictures) -> Player:
 
 
 class Players:
-    """Opens a player per visitor for files; visitors of a live source share one."""
+    """Opens a player per visitor for files; visitors of a live source share one. filters: of sources, by URI."""
 
-    def __init__(self) -> None:
+    def __init__(self, filters: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._filters = filters or {}
         self._live: dict[str, Player] = {}
         self._opening: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -201,7 +210,7 @@ class Players:
             shared = self._live.get(uri)
             if shared is not None and not shared.closed and shared.state().error is None:
                 return shared
-            source = open_source(uri)
+            source = filtered(open_source(uri), self._filters.get(uri, ()))
             kept_us = {"history_us": LIVE_HISTORY_US} if source.info.live else {}
             player = Player(source, loop=not source.info.live, **kept_us).start()
             player.play()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from app import terminal
 from app.compose import quiet_libraries
+from streams.filtering import filtered
 from streams.reconnection import shifted
 from streams.sources import open_source
 from streams.timeline import begins_us
@@ -38,14 +39,14 @@ def cameras(as_json: bool) -> None:
         terminal.people.print("no event camera is attached; webcam://0 and synthetic://0 need none")
 
 
-def record(uri: str, out: Path, seconds: float | None, compression: str) -> None:
+def record(uri: str, out: Path, seconds: float | None, compression: str, filters: Sequence[str] = ()) -> None:
     """Write a source to an AEDAT4 file until it ends, Ctrl-C, or `seconds` of its own time are over."""
     quiet_libraries()
     from streams.recorder import Recorder
 
     if seconds is not None and not 0 < seconds < math.inf:
         raise InputError(f"--seconds must be positive, got {seconds:g}")
-    with open_source(uri) as source:
+    with filtered(open_source(uri), filters) as source:
         info = source.info
         if info.duration_us is None and not info.live and seconds is None:
             raise InputError(f"{info.name} never ends; say with --seconds how much of it to record")
@@ -70,6 +71,7 @@ def record(uri: str, out: Path, seconds: float | None, compression: str) -> None
                     told_s = time.monotonic()
                     status.update(_progress(n_events, n_frames, recorder.n_bytes, source.losses))
         terminal.people.print(f"{out}: {_progress(n_events, n_frames, recorder.n_bytes, source.losses)}")
+        terminal.say_filtered(source)
         if source.losses.damage:
             terminal.people.print(f"parafovea: {source.losses.damage}", style="yellow")
 
@@ -96,7 +98,7 @@ def _for_seconds(source: Source, seconds: float | None) -> Iterator[Packet]:
 
 
 def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tuple[Path, ...], speed: float,
-          loop: bool, compression: str) -> None:
+          loop: bool, compression: str, filters: Sequence[str] = ()) -> None:
     """Publish a source until it ends or Ctrl-C; a recording at its own pace."""
     quiet_libraries()
     from streams.server import Place, Server
@@ -106,7 +108,8 @@ def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tupl
     if frames_port is None:
         frames_port = port + 1 if port else 0
     places: list[Place] = [*sockets] or [(host, port), (host, frames_port)]
-    with open_source(uri) as source, Server(source.info, places, compression) as server:  # type: ignore[arg-type]
+    with (filtered(open_source(uri), filters) as source,
+          Server(source.info, places, compression) as server):  # type: ignore[arg-type]
         what = "tcp" if not sockets else "unix"
         address = f"{what}://{server.places[0]}"
         if len(server.places) > 1:
@@ -126,6 +129,7 @@ def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tupl
             while not server.drained() and time.monotonic() < deadline_s:
                 time.sleep(0.01)
         terminal.people.print(_served(sent, server.n_clients, server.n_dropped, source.losses))
+        terminal.say_filtered(source)
 
 
 def _served(sent: int, clients: int, dropped: int, losses: Losses) -> str:

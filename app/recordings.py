@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,16 @@ from rich.progress import Progress
 
 from app import terminal
 from app.compose import quiet_libraries
+from streams.filtering import filtered
 from streams.sources import open_source
 from streams.summary import RecordingSummary, summarize
 from streams.types import InputError
 
 
-def info(uri: str, as_json: bool) -> None:
-    """Read a recording to its end and say what is inside."""
+def info(uri: str, as_json: bool, filters: Sequence[str] = ()) -> None:
+    """Read a recording to its end and say what is inside, and passes the filters."""
     quiet_libraries()
-    with open_source(uri) as source:
+    with filtered(open_source(uri), filters) as source:
         if source.info.live or source.info.duration_us is None:
             raise InputError(f"{source.info.name} has no end that could be counted; give a recording")
         with terminal.people.status("reading"):
@@ -27,6 +29,7 @@ def info(uri: str, as_json: bool) -> None:
         terminal.print_json(summary.to_json())
     else:
         _print(summary)
+        terminal.say_filtered(source)
     if summary.damage:
         terminal.people.print(f"parafovea: {summary.damage}", style="yellow")
 

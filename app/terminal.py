@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.types import Caption, Cycle
-from streams.types import Losses
+from streams.filtering import filter_counts
+from streams.types import Losses, Source
 
 WIDE = 130
 """Columns where the output is no terminal."""
@@ -83,6 +84,14 @@ def lost(losses: Losses) -> list[str]:
         away_s = sum(end_us - start_us for start_us, end_us in losses.gaps) / 1e6
         said.append(f"away and back {times}, {away_s:.1f} s missing")
     return said + ([losses.outage] if losses.outage else [])
+
+
+def say_filtered(source: Source) -> None:
+    """What each filter of the source has held back, which is no loss."""
+    for count in filter_counts(source):
+        share = f" ({1 - count.n_out / count.n_in:.1%})" if count.n_in else ""
+        people.print(f"{count.filter} held back {count.n_in - count.n_out:,} of {count.n_in:,} events{share}",
+                     style="dim")
 
 
 def print_json(line: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from streams.filtering import FilterCount, filter_counts
 from streams.types import EventsOrigin, FramesOrigin, Resolution, Source
 
 
@@ -19,7 +20,8 @@ class RecordingSummary:
     """What `parafovea info` says about a recording.
 
     Times in µs of the recording's clock, None when nothing is in it. n_rejected: events refused by validation.
-    n_clamped, n_restarts: late events and restarts of the clock that were mended.
+    n_clamped, n_restarts: late events and restarts of the clock that were mended. filters: what each filter let
+    through of what came to it; what they held back is not in n_events.
     damage: one sentence when only a part could be read. Frames that were made from events do not count.
     """
 
@@ -38,10 +40,12 @@ class RecordingSummary:
     damage: str | None
     events_origin: EventsOrigin | None
     frames_origin: FramesOrigin | None
+    filters: list[FilterCount]
 
     def to_json(self) -> dict[str, Any]:
         """The "info" line of design.md §8."""
         line = {"type": "info", **vars(self), "damaged": self.damage is not None}
+        line["filters"] = [vars(count) for count in self.filters]
         for stream in ("event_resolution", "frame_resolution"):
             size = line[stream]
             line[stream] = None if size is None else [size.width, size.height]
@@ -71,4 +75,5 @@ def summarize(source: Source) -> RecordingSummary:
     return RecordingSummary(
         info.format or type(source).__module__.rpartition(".")[2], info.name, info.sensor, info.event_resolution,
         None if made else info.frame_resolution, n_events, n_frames, first_us, last_us, losses.n_rejected,
-        losses.n_clamped, losses.n_restarts, losses.damage, info.events_origin, None if made else info.frames_origin)
+        losses.n_clamped, losses.n_restarts, losses.damage, info.events_origin, None if made else info.frames_origin,
+        filter_counts(source))

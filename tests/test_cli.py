@@ -206,6 +206,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "stages-empty": (["bench", "--drafters", "eagle", "--checkpoints", str(folder)], "holds no checkpoints"),
         "camera": (["ask", "dv://nothing-there", QUESTION], "amera"),
         "jobs": (["train", "mini", "--jobs", "7"], "use 1 or 2"),
+        "filter": (["ask", STORY, QUESTION, "--filter", "nose"], "use flip:horizontal|vertical, hot["),
+        "filter-value": (["replay", STORY, "--filter", "noise:soon"], "0.1 to 1000 milliseconds"),
+        "filter-size": (["info", STORY, "--filter", "roi:300,0,99,9"], "sticks out of 346x260"),
     }
 
 
@@ -213,7 +216,8 @@ BAD = ("broken", "outfile", "digits", "model", "weights",
        "missing", "text", "empty", "folder", "video", "scheme", "drafter", "device", "gpu", "at",
        "question", "temperature", "seed", "stride", "endless", "suffix", "threshold", "novideo", "scenes", "clips",
        "clips-c", "bench-name", "bench-none", "bench-out", "stages", "stages-file", "stages-empty",
-       "camera", "jobs", "start", "at-nan", "at-inf", "start-nan", "stride-nan")
+       "camera", "jobs", "filter", "filter-value", "filter-size",
+       "start", "at-nan", "at-inf", "start-nan", "stride-nan")
 
 
 @pytest.mark.parametrize("case", BAD)
