@@ -229,6 +229,54 @@ def cameras(as_json: bool) -> None:
 COMPRESSIONS = click.Choice(["none", "lz4", "zstd"])
 
 
+class Seconds(click.ParamType):
+    """A part of a recording, "2..5", "2.." or "..5", as (start, end) in seconds, None = where it begins or ends."""
+
+    name = "A..B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The two numbers, or a usage error."""
+        if isinstance(value, tuple):
+            return value
+        edges = str(value).split("..")
+        try:
+            if len(edges) != 2:
+                raise ValueError(value)
+            start_s, end_s = (float(edge) if edge.strip() else None for edge in edges)
+        except ValueError:
+            self.fail(f"{value!r} is no part of a recording; give seconds such as 2..5, 2.. or ..5", param, ctx)
+        if any(edge is not None and not 0 <= edge < 1e9 for edge in (start_s, end_s)):
+            self.fail(f"{value!r} must count seconds from the recording's start, 0 or more", param, ctx)
+        return start_s, end_s
+
+
+range_option = click.option("--range", "part", type=Seconds(), default="..", metavar="A..B",
+                            help="only this part, in seconds from the start: 2..5, 2.. or ..5; default: everything")
+overwrite_option = click.option("--overwrite", is_flag=True, help="replace OUT when it is there already")
+
+
+@main.command()
+@click.argument("recording", metavar="IN")
+@click.argument("out", type=click.Path(path_type=Path))
+@range_option
+@click.option("--format", "name", default=None, metavar="NAME",
+              help="where a suffix has several: of .raw evt3 (default) or evt2; of .npy npy (default, a structured "
+                   "array) or eventgpt (its dictionary)")
+@click.option("--compression", type=COMPRESSIONS, default=None,
+              help="of .aedat4 (default lz4) and .h5 (default zstd); zstd is smaller, slower")
+@overwrite_option
+def convert(recording: str, out: Path, part: tuple[float | None, float | None], name: str | None,
+            compression: str | None, overwrite: bool) -> None:
+    """Write a recording IN, or a part of it, in another format, which the suffix of OUT chooses.
+
+    .aedat4 holds events, frames and where both come from. Events only: .raw and .dat (Prophesee), .h5 (as DSEC),
+    .csv, .npy, .es. Events are exactly those that were read; what OUT has no place for is said.
+    """
+    from app.converting import convert
+
+    convert(recording, out, part, name, compression, overwrite)
+
+
 @main.command()
 @click.argument("source")
 @click.argument("out", type=click.Path(path_type=Path))

@@ -50,7 +50,8 @@ def read_hdf5(parent: Parent, path: str) -> None:
         raise Refused("refused", _first_line(error)) from None
     size = [_attribute(file, columns["x"], name) for name in ("width", "height")]
     opened: Message = {"event_resolution": size if all(size) else [LARGEST_SIDE, LARGEST_SIDE],
-                       "frame_resolution": None, "stated": all(size), "n_events": len(t)}
+                       "frame_resolution": None, "stated": all(size), "n_events": len(t),
+                       "events_origin": _text(file, "events_origin"), "sensor": _text(file, "sensor")}
 
     def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame]:
         try:
@@ -142,6 +143,11 @@ def _attribute(file: Any, column: Any, name: str) -> int:
         if value is not None and np.ndim(value) == 0 and 0 < int(value) <= LARGEST_SIDE:
             return int(value)
     return 0
+
+
+def _text(file: Any, name: str) -> str:
+    value = file.attrs.get(name)
+    return value[:80] if isinstance(value, str) else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from streams.clock import held, unwrapped
-from streams.types import Resolution
+from streams.types import EventsOrigin, Resolution, events_origin_of
 
 HEADER_BYTES = 1 << 16
 """Where a header has certainly ended."""
@@ -41,6 +42,12 @@ class Header:
     legacy: bool
     resolution: Resolution | None
     sensor: str
+
+    @property
+    def origins(self) -> dict[str, Any]:
+        """What files that we wrote say on top, for RecordingSource."""
+        return {"events_origin": events_origin_of(self.fields.get("events_origin", "")),
+                "offset_us": whole(self.fields.get("t_offset_us", ""))}
 
 
 def read_header(head: bytes) -> Header | None:
@@ -71,6 +78,27 @@ def header_of(path: Path) -> Header:
         header = read_header(file.read(HEADER_BYTES))
     assert header is not None
     return header
+
+
+def whole(text: str) -> int:
+    """A whole number of at most 18 digits, 0 for anything else."""
+    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else 0
+
+
+def fact_lines(sensor: str, events_origin: EventsOrigin | None, offset_us: int) -> list[str]:
+    """What a header of ours says that Prophesee's has no words for."""
+    name = " ".join(sensor.encode("ascii", "replace").decode().split())
+    return [f"sensor_name {name}", f"events_origin {events_origin}", f"t_offset_us {offset_us}"]
+
+
+def raw_header(encoding: str, size: Resolution, sensor: str, events_origin: EventsOrigin | None,
+               offset_us: int) -> bytes:
+    """The header of a RAW file in EVT 2.0 or 3.0; offset_us was taken off its times."""
+    name = f"EVT{encoding.removesuffix('.0')}"
+    lines = [f"evt {encoding}", f"format {name};height={size.height};width={size.width}",
+             f"geometry {size.width}x{size.height}", "plugin_name hal_plugin_prophesee",
+             "plugin_integrator_name Prophesee", *fact_lines(sensor, events_origin, offset_us), "end"]
+    return "".join(f"% {line}\n" for line in lines).encode()
 
 
 def _resolution(fields: dict[str, str], about: dict[str, str]) -> Resolution | None:

@@ -47,12 +47,12 @@ class Recorder:
     Where events and frames come from is stored with each stream and read back by streams.sources.aedat4. sensor: name
     of the camera. compression: lz4 is fastest, zstd smaller, the *_high ones are for archives only. sensors: make room
     for Samples. Raises InputError when the file cannot be written; write() and close() do too, and what was written
-    before is then in place (recorded_us says up to where).
+    before is then in place (recorded_us says up to where), unless `keep` is False.
     """
 
     def __init__(self, path: str | Path, event_resolution: Resolution | None, frame_resolution: Resolution | None,
                  events_origin: EventsOrigin | None, frames_origin: FramesOrigin | None, sensor: str = "Parafovea",
-                 compression: Compression = "zstd", sensors: bool = False) -> None:
+                 compression: Compression = "zstd", sensors: bool = False, keep: bool = True) -> None:
         self._path = Path(path)
         if self._path.suffix != ".aedat4":
             raise InputError(f"{path} cannot be recorded: give a name that ends in .aedat4.")
@@ -70,6 +70,7 @@ class Recorder:
         self.n_bytes = 0
         """Size of the file so far."""
         self._last_us: int | None = None
+        self._keep = keep
         self._open = True
         self._error: Exception | None = None
         description = Description(sensor, compression, tuple(streams))
@@ -174,7 +175,10 @@ class Recorder:
             error = error or raised
         self._file.close()
         try:
-            os.replace(self._temporary, self._path)
+            if error is None or self._keep:
+                os.replace(self._temporary, self._path)
+            else:
+                self._temporary.unlink()
         except OSError as raised:
             error = error or raised
         if error is not None:
@@ -203,7 +207,7 @@ class Recorder:
 
     def _failed(self, error: Exception) -> InputError:
         reason = getattr(error, "strerror", None) or str(error)
-        kept = " What was recorded before is in it." if self._entries else ""
+        kept = " What was recorded before is in it." if self._entries and self._keep else ""
         return InputError(f"{self._path} cannot be written ({reason}): make room or choose another folder.{kept}")
 
     def __enter__(self) -> Recorder:

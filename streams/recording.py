@@ -26,7 +26,7 @@ from streams.clock import Clock
 from streams.geometry import Extent
 from streams.reconstruction import MEMORY_US, with_reconstructed_frames
 from streams.timeline import begins_us
-from streams.types import Frame, InputError, Losses, Packet, Resolution, SourceInfo
+from streams.types import EventsOrigin, Frame, InputError, Losses, Packet, Resolution, SourceInfo
 from streams.validation import Validator
 
 Read: TypeAlias = Callable[[Any, Losses], Iterator[tuple[Any, Packet]]]
@@ -52,13 +52,16 @@ class RecordingSource:
     """A file as a Source (streams/types.py).
 
     event_resolution: None = find it from the events. reconstruct_frames: give a recording without frames
-    accumulated ones, of origin "reconstructed". release: called when the source is closed. Raises InputError when
-    there is no credible event and no frame.
+    accumulated ones, of origin "reconstructed". release: called when the source is closed. events_origin, offset_us:
+    what the file says about its events, and what belongs on top of their times. Raises InputError when there is no
+    credible event and no frame.
     """
 
     def __init__(self, path: Path, read: Read, event_resolution: Resolution | None = None, sensor: str = "",
-                 reconstruct_frames: bool = True, release: Callable[[], None] = lambda: None) -> None:
+                 reconstruct_frames: bool = True, release: Callable[[], None] = lambda: None,
+                 events_origin: EventsOrigin = "camera", offset_us: int = 0) -> None:
         self._path, self._read, self._release, self._closed = path, read, release, False
+        self._events_origin, self._offset_us = events_origin, offset_us
         self._losses = Losses()
         self._marks: list[_Mark] = []
         self._resolution = ANY_RESOLUTION if event_resolution is None else event_resolution
@@ -92,7 +95,7 @@ class RecordingSource:
         made = reconstruct and events is not None and self._frame_resolution is None
         frames = events if made else self._frame_resolution
         return SourceInfo(self._path.name, events, frames, start_us=first_us, duration_us=last_us - first_us,
-                          events_origin="camera" if events else None,
+                          events_origin=self._events_origin if events else None,
                           frames_origin="reconstructed" if made else "camera" if frames else None, sensor=sensor,
                           format=self._read.__module__.rpartition(".")[2])
 
@@ -175,7 +178,7 @@ class RecordingSource:
 
         marks: gets the places at which reading could begin.
         """
-        mark = _Mark(None, 0, None, 0)
+        mark = _Mark(None, 0, None, self._offset_us)
         if start_us is not None:
             index = bisect_left(self._marks, start_us, key=lambda entry: entry.begin_us)
             mark = self._marks[index - 1] if index else mark

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -35,6 +35,11 @@ FramesOrigin: TypeAlias = Literal["camera", "video", "rendered", "reconstructed"
 
 class InputError(ValueError):
     """Something a person gave us is wrong: one sentence saying what was got, what is allowed, what to do."""
+
+
+def events_origin_of(text: str) -> EventsOrigin:
+    """An origin that a file states, "camera" for what nobody ever wrote there."""
+    return text if text in get_args(EventsOrigin) else "camera"  # type: ignore[return-value]
 
 
 def empty_packet() -> Events:

@@ -18,7 +18,8 @@ FORBIDDEN = {
            "pipeline.drafters", "pipeline.decoding", "pipeline.decoder"),
     "app": (),
 }
-ONLY_IN = {"dv_processing": "streams/dv_child/", "aedat": "streams/dv_child/", "h5py": "streams/hdf5_child.py"}
+ONLY_IN = {"dv_processing": "streams/dv_child/", "aedat": "streams/dv_child/",
+           "h5py": ("streams/hdf5_child.py", "streams/hdf5_writer.py")}
 
 
 def imports(path: Path) -> set[str]:

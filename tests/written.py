@@ -1,4 +1,7 @@
-"""Recordings in every format, written from known events by the tests themselves, straight from the specifications.
+"""Recordings in every format, written from known events as other programs write them, straight from specifications.
+
+Where the program writes a format too, it is its own encoder behind a foreign header; test_conversion.py has the
+independent readers that confirm it.
 
     path = write("evt3", folder, events_at([0, 500, 1000]))
 """
@@ -14,6 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from streams.targets import csv as to_csv
+from streams.targets import dat as to_dat
+from streams.targets import es as to_es
+from streams.targets import eventgpt as to_eventgpt
+from streams.targets import evt2 as to_evt2
+from streams.targets import evt3 as to_evt3
 from streams.types import Events, Frame
 
 WIDTH, HEIGHT = 240, 180
@@ -41,13 +50,7 @@ def columns(events: Events) -> list[tuple[int, int, int, int]]:
 
 
 def evt2(events: Events) -> bytes:
-    words, high = [], None
-    for t, x, y, p in columns(events):
-        if t >> 6 != high:
-            high = t >> 6
-            words.append(0x8 << 28 | high & 0xFFFFFFF)
-        words.append(p << 28 | (t & 63) << 22 | x << 11 | y)
-    return PROPHESEE_HEADER.format("EVT2").encode() + np.array(words, "<u4").tobytes()
+    return PROPHESEE_HEADER.format("EVT2").encode() + to_evt2.encoded(events, None)[0]
 
 
 def evt21(events: Events, legacy: bool = False) -> bytes:
@@ -64,20 +67,7 @@ def evt21(events: Events, legacy: bool = False) -> bytes:
 
 
 def evt3_words(events: Events) -> bytes:
-    words: list[int] = []
-    high = low = row = None
-    for t, x, y, p in columns(events):
-        if (t >> 12) & 0xFFF != high:
-            high, low = (t >> 12) & 0xFFF, None
-            words.append(0x8000 | high)
-        if t & 0xFFF != low:
-            low = t & 0xFFF
-            words.append(0x6000 | low)
-        if y != row:
-            row = y
-            words.append(y)
-        words.append(0x2000 | p << 11 | x)
-    return np.array(words, "<u2").tobytes()
+    return to_evt3.encoded(events, (int(events["t"][0] >> 12) - 1, -1, -1))[0] if len(events) else b""
 
 
 def evt3(events: Events) -> bytes:
@@ -85,18 +75,13 @@ def evt3(events: Events) -> bytes:
 
 
 def dat(events: Events) -> bytes:
-    words = [(t & 0xFFFFFFFF, p << 28 | y << 14 | x) for t, x, y, p in columns(events)]
     header = b"% Data file containing CD events.\n% Version 2\n% Width 240\n% Height 180\n"
-    return header + bytes([12, 8]) + np.array(words, "<u4").tobytes()
+    return header + bytes([12, 8]) + to_dat.encoded(events, None)[0]
 
 
 def es(events: Events) -> bytes:
-    parts, before = [struct.pack("<12sBBBBHH", b"Event Stream", 2, 0, 0, 1, WIDTH, HEIGHT)], 0
-    for t, x, y, p in columns(events):
-        silence, step = divmod(t - before, 127)
-        parts.append(b"\xff" * silence + struct.pack("<BHH", step << 1 | p, x, HEIGHT - 1 - y))
-        before = t
-    return b"".join(parts)
+    header = struct.pack("<12sBBBBHH", b"Event Stream", 2, 0, 0, 1, WIDTH, HEIGHT)
+    return header + to_es.encoded(events, None, HEIGHT)[0]
 
 
 def nmnist(events: Events) -> bytes:
@@ -104,7 +89,7 @@ def nmnist(events: Events) -> bytes:
 
 
 def csv(events: Events) -> bytes:
-    return b"t,x,y,p\n" + b"".join(b"%d,%d,%d,%d\n" % row for row in columns(events))
+    return b"t,x,y,p\n" + to_csv.encoded(events, None)[0]
 
 
 def aedat2(events: Events, chip: str = "eu.seebetter.ini.chips.davis.DAVIS240C") -> bytes:
@@ -217,9 +202,8 @@ def _image_message(frame: Frame) -> bytes:
 
 
 def npy(path: Path, events: Events) -> None:
-    """As EventGPT's samples: a dictionary in an object array."""
-    table = {"t": events["t"], "x": events["x"], "y": events["y"], "p": events["p"].astype(np.uint8)}
-    np.save(path, np.array(table, dtype=object), allow_pickle=True)
+    with to_eventgpt.EventGptTarget(path) as target:
+        target.write(events)
 
 
 def hdf5(path: Path, events: Events, t_offset_us: int = 0) -> None:

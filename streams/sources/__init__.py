@@ -36,12 +36,25 @@ def open_source(uri: str, **options: object) -> Source:
     options go to the module. Raises InputError for an unknown scheme, a path that is missing, a folder or
     empty, content that no module reads, and options that the module does not know.
     """
+    return _open(*_named(uri), options)
+
+
+def open_stored(uri: str) -> Source:
+    """Open a source as it is, without frames that would be made of a recording's events. Raises InputError."""
+    name, uri = _named(uri)
+    makes_frames = "reconstruct_frames" in inspect.signature(_module(name).open_source).parameters
+    return _open(name, uri, {"reconstruct_frames": False} if makes_frames else {})
+
+
+def _named(uri: str) -> tuple[str, str]:
+    """The module that opens a source, and how it calls it. Raises InputError."""
     scheme, separator, _ = uri.partition("://")
     if not separator:
-        return _open(_format_of(Path(uri).expanduser()), str(Path(uri).expanduser()), options)
+        path = Path(uri).expanduser()
+        return _format_of(path), str(path)
     if scheme not in schemes():
         raise InputError(f"{uri} names no known source; give one of {_choices()} or the path of a recording")
-    return _open(scheme, uri, options)
+    return scheme, uri
 
 
 def _names() -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from streams.columns import column_of, packet_of, sniffed, tick_of
 from streams.recording import RecordingSource
-from streams.types import Events, InputError, Losses, Packet, Resolution
+from streams.types import Events, EventsOrigin, InputError, Losses, Packet, Resolution, events_origin_of
 
 HEAD_BYTES = 1 << 16
 CHUNK_BYTES = 1 << 20
@@ -43,6 +43,7 @@ class _Layout:
     tick_us: float
     n_bytes: int
     resolution: Resolution | None
+    events_origin: EventsOrigin
 
 
 def matches(path: Path, head: bytes) -> bool:
@@ -79,7 +80,8 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
             if rest.strip():
                 yield offset, _decoded(rest, layout, losses)
 
-    return RecordingSource(path, read, layout.resolution, reconstruct_frames=reconstruct_frames)
+    return RecordingSource(path, read, layout.resolution, reconstruct_frames=reconstruct_frames,
+                           events_origin=layout.events_origin)
 
 
 def _lines(text: bytes) -> list[bytes]:
@@ -120,7 +122,9 @@ def _layout(path: Path, head: bytes) -> _Layout:
         order = order or sniffed(table)
     except InputError as error:
         raise InputError(f"{path} holds no events: {error}") from None
-    return _Layout(order, tick_us or tick_of(table[:, order.index("t")]), n_bytes, resolution)
+    origin = re.search(rb"^# events_origin:(\w+)\s*$", head[:n_bytes], re.MULTILINE)
+    return _Layout(order, tick_us or tick_of(table[:, order.index("t")]), n_bytes, resolution,
+                   events_origin_of(origin[1].decode() if origin else ""))
 
 
 def _named(line: bytes, width: int) -> tuple[str, float | None]:

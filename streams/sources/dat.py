@@ -58,7 +58,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
         return record_packets(path, place, (n_bytes, None), EVENT_BYTES, decode, losses)
 
-    return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
+    return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames, **header.origins)
 
 
 def _layout(header: Header) -> tuple[tuple[int, int], ...]:

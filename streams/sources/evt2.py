@@ -46,7 +46,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
         return record_packets(path, place, (header.n_bytes, None), 4,
                               lambda data, high: _decoded(np.frombuffer(data, "<u4"), high, losses), losses)
 
-    return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
+    return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames, **header.origins)
 
 
 def _decoded(words: np.ndarray, high: int | None, losses: Losses) -> tuple[np.ndarray, int | None]:

@@ -46,7 +46,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
 
         return record_packets(path, place, (header.n_bytes, None), 8, decode, losses)
 
-    return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
+    return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames, **header.origins)
 
 
 def _seems_swapped(halves: np.ndarray) -> bool:

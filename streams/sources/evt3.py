@@ -60,7 +60,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
         return record_packets(path, place, (header.n_bytes, State()), 2,
                               lambda data, state: decoded(np.frombuffer(data, "<u2"), state, losses), losses)
 
-    return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames)
+    return RecordingSource(path, read, header.resolution, header.sensor, reconstruct_frames, **header.origins)
 
 
 def decoded(words: np.ndarray, state: State, losses: Losses) -> tuple[Events, State]:

@@ -18,7 +18,7 @@ from typing import Any
 from streams.delivery import resolution_of, stream
 from streams.isolation import Child, ChildError, Message
 from streams.recording import RecordingSource
-from streams.types import Frame, InputError, Losses, Packet
+from streams.types import Frame, InputError, Losses, Packet, events_origin_of
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PROGRAM = [sys.executable, "-P", "-m", "streams.hdf5_child"]
@@ -38,8 +38,8 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
     try:
         with file.reader() as (_, opened):
             resolution = resolution_of(opened, "event_resolution") if opened.get("stated") else None
-        return RecordingSource(file.path, file.read, resolution, reconstruct_frames=reconstruct_frames,
-                               release=file.close)
+        return RecordingSource(file.path, file.read, resolution, opened.get("sensor", ""), reconstruct_frames,
+                               file.close, events_origin_of(opened.get("events_origin", "")))
     except ChildError as error:
         raise InputError(f"{uri} cannot be read as events: {error}; give an HDF5 file with t, x, y "
                          "and p, or the recording that it was made from") from None

@@ -71,4 +71,6 @@ def _columns(path: Path, content: Any) -> tuple[list[np.ndarray], float | None]:
     columns = [np.atleast_1d(content[found[letter][0]]) for letter in "txyp"]
     if any(c.ndim != 1 or len(c) != len(columns[0]) or c.dtype.kind not in "iufb" for c in columns):
         raise InputError(f"{path} holds t, x, y and p of different lengths or kinds; each is one number per event")
-    return columns, found["t"][1]
+    # Dictionaries are EventGPT's and have µs: events may be too few to tell.
+    is_theirs = not isinstance(content, np.ndarray) and columns[0].dtype.kind in "iu"
+    return columns, 1.0 if is_theirs else found["t"][1]
