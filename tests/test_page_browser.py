@@ -418,6 +418,11 @@ def test_phone_width_server_end_and_leaving(browser: playwright.Browser) -> None
     opened = visit(browser, running, 390, 844)
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(page.locator(".stage .time")).to_have_text(re.compile(r"^0:\d\d\.\d / 0:12\.0$"))
+    cut = page.evaluate("""() => [...document.querySelectorAll('.stage .controls > *')].filter(node =>
+        node.clientWidth && (node.scrollWidth > node.clientWidth + 1 || node.getBoundingClientRect().right > 390)
+        ).map(node => node.className)""")
+    assert cut == []
     running.end()
     expect(page.locator(".conn")).to_have_text("reconnecting…")
     expect(page.locator(".veil").first).to_contain_text("does not answer")

@@ -24,7 +24,7 @@ pf.chart = element => {
   }
 
   function layout(width, height) {
-    const narrow = width < 400, names = narrow ? 8 : 112, lane = narrow ? 28 : 19, beside = narrow ? 70 : 92;
+    const narrow = width < 400, names = narrow ? 8 : 112, lane = narrow ? 28 : 19, beside = narrow ? 84 : 110;
     const top = LANES.length * lane + (narrow ? 24 : 12), stub = narrow ? 44 : 58;
     return {narrow, names, left: names + stub + 6, stub, right: width - beside - 14, edge: width - 8, lane, top, bottom: height - 18};
   }
@@ -69,7 +69,7 @@ pf.chart = element => {
   }
 
   function similarity(g, box, x) {
-    const lowest = floor(), top = box.top + 18, y = value => box.bottom - (value - lowest) / (1 - lowest) * (box.bottom - top);
+    const lowest = floor(), top = box.top + (box.narrow ? 28 : 18), y = value => box.bottom - (value - lowest) / (1 - lowest) * (box.bottom - top);
     g.lineWidth = 1;
     for (const value of [lowest, (1 + lowest) / 2, 1]) {
       g.strokeStyle = pf.colour('--line');
@@ -78,7 +78,7 @@ pf.chart = element => {
       g.fillText(value.toFixed(2), box.left - 26, y(value));
     }
     g.fillStyle = pf.colour('--dim');
-    g.fillText('cos_sim', box.narrow ? box.names : 2, box.narrow ? top - 12 : (top + box.bottom) / 2);
+    g.fillText('cos_sim', box.narrow ? box.names : 2, box.narrow ? box.top + 12 : (top + box.bottom) / 2);
     g.save(); g.beginPath(); g.rect(box.left - 6, top - 8, box.right - box.left + 12, box.bottom - top + 16); g.clip();
     const shrink = (box.right - box.left) / (box.edge - box.left);
     for (const point of points) { point.x = box.left + (x(point.at) - box.left) * shrink; point.y = y(point.word.cos_sim); mark(g, point, point.word.id === pointed?.id); }
@@ -105,8 +105,9 @@ pf.chart = element => {
     const left = box.right + 16, wide = box.edge - left, message = counts.get(named()), curve = curves.get(named());
     const n = message?.total.length || 0;
     g.fillStyle = pf.colour('--dim');
+    g.textAlign = 'right';
+    g.fillText('P(accepted | cos_sim)', box.edge, box.top + (box.narrow ? 14 : 8));
     g.textAlign = 'center';
-    g.fillText('accepted', left + wide / 2, box.top + 8);
     g.fillText('0', left, box.bottom + 11); g.fillText('100 %', box.edge - 16, box.bottom + 11);
     g.textAlign = 'left';
     bins = [];
