@@ -75,12 +75,15 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Which models and where, on everything that runs a model; given on as one ModelOptions."""
     @wraps(command)
     def with_models(device: str, model: str, drafter_model: str | None, drafter_device: str | None, precision: str,
-                    **others: Any) -> None:
+                    compiled: bool | None, **others: Any) -> None:
         from app.compose import ModelOptions
 
-        command(models=ModelOptions(device, model, drafter_model, precision, drafter_device), **others)
+        command(models=ModelOptions(device, model, drafter_model, precision, drafter_device, compiled), **others)
 
     for option in (
+            click.option("--compile/--no-compile", "compiled", default=None,
+                         help="whether passes of few rows on a processor are compiled C; default: where a C compiler "
+                              "is found"),
             click.option("--dtype", "precision", default="auto", show_default=True, metavar="PRECISION",
                          help="auto (bf16 on a GPU, else fp32), fp32, bf16, fp16, 8-bit or 4-bit; for mini fp32, or "
                               "int8 (faster on a processor, LOSSY against fp32)"),

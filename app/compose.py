@@ -39,19 +39,22 @@ def choose_device(name: str) -> torch.device:
 @dataclass(frozen=True)
 class ModelOptions:
     """Which models, where and in what precision: devices `auto`, `cpu` or `cuda:N`; models NAME[:FOLDER_OR_ID], a
-    folder or an id; None = the same as the verifier's."""
+    folder or an id; None = the same as the verifier's; compiled: None = where a C compiler is found."""
 
     device: str = "auto"
     model: str = "mini"
     drafter_model: str | None = None
     precision: str = "auto"
     drafter_device: str | None = None
+    compiled: bool | None = None
 
 
 def load(options: ModelOptions) -> Models:
-    """The models on their device."""
+    """The models on their device. Raises InputError for models that cannot be loaded, and where compiling is asked for
+    and impossible."""
     import torch
 
+    from pipeline import native
     from pipeline.models import load_models
 
     device = choose_device(options.device)
@@ -59,6 +62,9 @@ def load(options: ModelOptions) -> Models:
     if device.type == "cpu" and options.model.partition(":")[0] == "mini":
         # measured: below 15 M weights a second thread costs more in barriers than it saves
         torch.set_num_threads(1)
+    if not native.switch(options.compiled is not False) and options.compiled:
+        raise InputError("--compile needs a C compiler (cc, gcc or clang) that works, and none is here; install one, "
+                         "or leave --compile away")
     return load_models(device, options.model, options.drafter_model, options.precision, beside,
                        options.device == "spread")
 

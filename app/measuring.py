@@ -31,8 +31,10 @@ def provenance() -> dict[str, Any]:
     """What a number was measured on: machine, threads, commit, versions."""
     import torch
 
-    return {"threads": torch.get_num_threads(), "cores": len(os.sched_getaffinity(0)) if hasattr(
-                os, "sched_getaffinity") else os.cpu_count(),
+    from pipeline import native
+
+    return {"compiled": native.switched_on(), "threads": torch.get_num_threads(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "commit": _commit() or version("parafovea"), "machine": f"{platform.machine()} {platform.system()}",
             "processor": torch.cuda.get_device_name() if torch.cuda.is_available()
             else torch.backends.cpu.get_cpu_capability(),

@@ -20,8 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.packed import PackedLinear
+from pipeline import native
+from pipeline.packed import LARGEST, PackedLinear
 from streams.types import InputError
+
+SHORT = 16
+"""Rows up to which a compiled pass, which runs in one thread, is taken though torch has several."""
 
 FINAL = -1
 """Tap of the state after the final norm: what the head reads."""
@@ -192,6 +196,7 @@ class Decoder(nn.Module):
 
     cos: Tensor
     sin: Tensor
+    _native: native.NativePass | None = None
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -222,6 +227,10 @@ class Decoder(nn.Module):
             raise ValueError(f"the answer is too long: {cache.length} + {x.shape[1]} tokens exceed {cache.capacity}")
         if mask is None and cache is not None and cache.length and x.shape[1] > 1:
             raise ValueError("a filled cache needs an explicit mask")
+        compiled = self._compiled(x, cache)
+        if compiled is not None:
+            assert cache is not None
+            return compiled.run(x, self.cos[positions[0]], self.sin[positions[0]], mask, cache, taps, skip, cosines)
         if mask is not None:
             # attention would turn it into numbers in every layer
             mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill_(~mask, float("-inf"))
@@ -237,6 +246,30 @@ class Decoder(nn.Module):
             x = layer.think(mixed)
         x = tapped[FINAL] = self.norm(x)
         return x, torch.stack([tapped[tap] for tap in taps], 2) if taps else None
+
+    def _compiled(self, x: Tensor, cache: KVCache | None) -> native.NativePass | None:
+        """The compiled pass where there is one for this input and these weights."""
+        if (not native.switched_on() or cache is None or len(x) > 1 or x.dtype != torch.float32
+                or x.device.type != "cpu" or torch.is_grad_enabled()
+                or (x.shape[1] > SHORT and torch.get_num_threads() > 1)):
+            return None
+        if self._native is None or not self._native.is_of(self):
+            self._native = native.NativePass(self) if self._compilable() else None
+        return self._native
+
+    def _compilable(self) -> bool:
+        config = self.config
+        sizes = (config.hidden_size, config.intermediate_size, config.head_size)
+        matrices = [getattr(layer, name) for layer in self.layers for name in native.MATRICES]
+        return (all(size % native.LANES == 0 for size in sizes) and config.head_size <= native.LARGEST_HEAD
+                and all(type(matrix) is PackedLinear and not matrix.eight_bits and matrix.weight.numel() <= LARGEST
+                        for matrix in matrices)
+                and all(type(getattr(layer, name)) is RMSNorm for layer in self.layers for name in native.NORMS)
+                and not any(weight.requires_grad or weight.is_inference() for weight in self.layers.parameters()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # laid out for this process: whoever gets the weights does it again
+        return {name: value for name, value in super().__getstate__().items() if name != "_native"}
 
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache on the decoder's device."""

@@ -1,0 +1,222 @@
+"""A forward pass of a decoder in one call of compiled C (native.c): no operator of torch between two layers.
+
+    native.switch(True)                            # once; False where no C compiler is found
+    matrix = NativeMatrix.of(weight)               # y = matrix.multiply(x)
+    states, tapped = NativePass(decoder).run(x, cos, sin, mask, cache, taps, skip, None)
+
+For float32 on a processor. Weights that 16 bits hold exactly, as those of the bundled pair do, are read in 16 bits and
+widened, which changes no number and halves what a pass reads. The file is compiled once, for the processor that is
+there, and kept in the user's cache folder. Results equal torch's but for rounding; a row's result is the same bit for
+bit alone and among others, so that a verify pass says exactly what its rows say one after the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import operator
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pipeline.decoder import Decoder, KVCache
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_name("native.c")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-shared", "-fPIC")
+COMPILE_S = 120
+"""Longest time that a compiler is given: it takes a second."""
+
+LANES, LARGEST_HEAD = 16, 256
+"""What sizes have to be multiples of, and the largest head that attention has room for."""
+
+NORMS, MATRICES = ("attention_norm", "mlp_norm"), ("qkv", "out", "gate_up", "down")
+"""Parts of a layer with weights, in the order of native.c."""
+
+_switched_on = False
+
+
+def switch(on: bool) -> bool:
+    """Use compiled passes from now on, or no longer; returns whether they are used: a C compiler is needed."""
+    global _switched_on
+    _switched_on = on and library() is not None
+    return _switched_on
+
+
+def switched_on() -> bool:
+    """Whether compiled passes are used."""
+    return _switched_on
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled file, None where it cannot be made; why is logged."""
+    compiler = next((found for name in (os.environ.get("CC"), "cc", "gcc", "clang")
+                     if name and (found := shutil.which(name))), None)
+    if compiler is None or os.name != "posix":
+        return None
+    try:
+        made = ctypes.CDLL(str(_compiled(compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("the decoder is not compiled: %s", error)
+        return None
+    pointer, number = ctypes.c_void_p, ctypes.c_int32
+    made.multiply.argtypes = [pointer, pointer, number, pointer, number, number]
+    made.multiply.restype = None
+    made.pass_rows.argtypes = [pointer, number, number, number, *[pointer] * 6, number, *[pointer] * 4]
+    return made
+
+
+def _compiled(compiler: str) -> Path:
+    """The compiled file, made if it is not there. Raises OSError or SubprocessError."""
+    source = SOURCE.read_bytes()
+    key = hashlib.sha256(source + repr((compiler, FLAGS, platform.machine(), _processor())).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parafovea"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        cache = Path(tempfile.mkdtemp(prefix="parafovea-"))
+    kept = cache / f"native-{key}.so"
+    if not kept.exists():
+        # several programs may do so at once: each writes its own and the last one stays
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            fresh = Path(folder) / kept.name
+            subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(fresh)], check=True, capture_output=True,
+                           timeout=COMPILE_S)
+            fresh.replace(kept)
+    return kept
+
+
+def _processor() -> str:
+    """What the processor can do: a home folder may be seen by several machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [("inputs", ctypes.c_int32), ("outputs", ctypes.c_int32), ("bytes", ctypes.c_int32),
+                ("weight", ctypes.c_void_p)]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [("attention_norm", ctypes.c_void_p), ("mlp_norm", ctypes.c_void_p),
+                *((name, _Matrix) for name in MATRICES)]
+
+
+class _Decoder(ctypes.Structure):
+    _fields_ = [*((name, ctypes.c_int32) for name in ("layers", "hidden", "inner", "heads", "kv_heads", "head")),
+                ("eps", ctypes.c_float), ("norm", ctypes.c_void_p), ("layer", ctypes.c_void_p)]
+
+
+class NativeMatrix:
+    """A frozen matrix [out, in] laid out for native.c: outputs in blocks, [blocks, in, outputs of a block]."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """Raises RuntimeError where nothing is compiled."""
+        made = _made()
+        block, (outputs, inputs) = made.block_size(), weight.shape
+        weight = weight.detach()
+        half = weight.half()
+        stored = half if torch.equal(half.to(weight), weight) else weight
+        rows = F.pad(stored, (0, 0, 0, -outputs % block))
+        self.weight = rows.view(-1, block, inputs).transpose(1, 2).contiguous()
+        self.outputs = outputs
+        self.struct = _Matrix(inputs, outputs, self.weight.element_size(), self.weight.data_ptr())
+        self._multiply, self._at = made.multiply, ctypes.addressof(self.struct)
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """x [..., in] to [..., out]."""
+        x = x.contiguous()
+        y = x.new_empty(*x.shape[:-1], self.outputs)
+        self._multiply(self._at, x.data_ptr(), x.numel() // x.shape[-1], y.data_ptr(), self.outputs, 0)
+        return y
+
+
+class NativePass:
+    """All layers of a decoder and its last norm, with its weights as they were when this was made."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        """Raises RuntimeError where nothing is compiled."""
+        config, self._pass = decoder.config, _made().pass_rows
+        self._size, self._layers, self._weights = config.hidden_size, config.layers, _weights(decoder)
+        self._known = [(weight.data_ptr(), weight._version) for weight in self._weights]
+        self._kept: list[Any] = []
+        layers = (_Layer * config.layers)()
+        for struct, layer in zip(layers, decoder.layers, strict=True):
+            for name in MATRICES:
+                matrix = NativeMatrix(getattr(layer, name).weight)
+                self._kept.append(matrix)
+                setattr(struct, name, matrix.struct)
+            for name in NORMS:
+                setattr(struct, name, self._keep(getattr(layer, name).weight))
+        self._struct = _Decoder(config.layers, config.hidden_size, config.intermediate_size, config.heads,
+                                config.kv_heads, config.head_size, config.norm_eps, self._keep(decoder.norm.weight),
+                                ctypes.addressof(layers))
+        self._kept.append(layers)
+        self._at = ctypes.addressof(self._struct)
+
+    def _keep(self, tensor: Tensor) -> int:
+        copy = tensor.detach().clone().contiguous()
+        self._kept.append(copy)
+        return copy.data_ptr()
+
+    def is_of(self, decoder: Decoder) -> bool:
+        """Whether the decoder still has the weights that were laid out."""
+        weights = _weights(decoder)
+        return (all(map(operator.is_, weights, self._weights))
+                and [(weight.data_ptr(), weight._version) for weight in weights] == self._known)
+
+    def run(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KVCache, taps: Sequence[int],
+            skip: Collection[int], cosines: list[Tensor] | None) -> tuple[Tensor, Tensor | None]:
+        """What Decoder.forward does, of x [1, T, D], cos and sin [T, head_size] and mask [1, 1, T, S] bool or None.
+
+        Raises MemoryError.
+        """
+        rows = x.shape[1]
+        # named, so that they live as long as the call
+        states, mask = x.clone(memory_format=torch.contiguous_format), None if mask is None else mask.contiguous()
+        tapped = x.new_empty(1, rows, len(taps), self._size) if taps else None
+        means = x.new_empty(self._layers) if cosines is not None else None
+        wanted = (ctypes.c_int32 * len(taps))(*taps)
+        left_out = bytes(index in skip for index in range(self._layers)) if skip else bytes(self._layers)
+        failed = self._pass(self._at, rows, cache.length, cache.capacity, states.data_ptr(), cos.data_ptr(),
+                            sin.data_ptr(), None if mask is None else mask.data_ptr(), cache.keys.data_ptr(),
+                            cache.values.data_ptr(), len(taps), ctypes.addressof(wanted),
+                            None if tapped is None else tapped.data_ptr(), left_out,
+                            None if means is None else means.data_ptr())
+        if failed:
+            raise MemoryError(f"there is no memory for a pass of {rows} rows")
+        if cosines is not None and means is not None:
+            cosines += means.unbind()
+        return states, tapped
+
+
+def _made() -> ctypes.CDLL:
+    made = library()
+    if made is None:
+        raise RuntimeError("native passes need a C compiler")
+    return made
+
+
+def _weights(decoder: Decoder) -> list[Tensor]:
+    # asked before every pass: not through modules, which look everything up in Python
+    weights = [weight for layer in decoder.layers._modules.values() if layer is not None
+               for module in layer._modules.values() if module is not None
+               for weight in module._parameters.values() if weight is not None]
+    return [*weights, decoder.norm.weight]

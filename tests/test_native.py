@@ -1,0 +1,215 @@
+"""Compiled passes are torch's passes: the same states, taps, caches and cosines, for all shapes; and every row is the
+same bit for bit alone and among others."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.compose import ModelOptions, load
+from pipeline import native, packed
+from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
+from pipeline.packed import PackedLinear, in_eight_bits
+from pipeline.trees import attention_mask
+from streams.types import InputError
+
+CONFIG = DecoderConfig(vocab_size=61, hidden_size=64, intermediate_size=96, layers=3, heads=4, kv_heads=2, head_size=16)
+TREE = [-1, 0, 0, 2, -1, 4]
+
+
+@pytest.fixture(autouse=True)
+def compiled() -> Iterator[None]:
+    if not native.switch(True):
+        pytest.skip("no C compiler")
+    yield
+    native.switch(False)
+
+
+@torch.inference_mode(False)
+def decoder(config: DecoderConfig = CONFIG, halves: bool = True) -> Decoder:
+    torch.manual_seed(1)
+    made = Decoder(config).requires_grad_(False).eval()
+    for weight in made.parameters():
+        weight.data = weight.data.half().float() if halves else weight.data
+    return made
+
+
+@torch.inference_mode()
+def both(made: Decoder, parents: list[int], prefix: int, skip: tuple[int, ...] = (),
+         ) -> list[tuple[torch.Tensor, torch.Tensor | None, KVCache, list[torch.Tensor]]]:
+    """Results of torch and of the compiled pass after the same prefix."""
+    torch.manual_seed(2)
+    size = made.config.hidden_size
+    before, x = torch.randn(1, prefix, size), torch.randn(1, len(parents) + 1, size)
+    mask = attention_mask(parents, prefix, 1)[None, None] if prefix else None
+    found = []
+    for on in (False, True):
+        native.switch(False)
+        cache = made.new_cache(prefix + len(parents) + 3)
+        if prefix:
+            made(before, torch.arange(prefix)[None], None, cache)
+            cache.keep(range(prefix))
+        native.switch(on)
+        cosines = list[torch.Tensor]()
+        at = torch.arange(prefix, prefix + x.shape[1])[None]
+        states, tapped = made(x, at, mask, cache, (1, FINAL), skip, cosines)
+        assert (made._native is not None) == on
+        found.append((states, tapped, cache, cosines))
+        made._native = None
+    native.switch(True)
+    return found
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, kv_heads=4, head_size=32), replace(CONFIG, head_size=64),
+                                    replace(CONFIG, hidden_size=80, intermediate_size=112)])
+@pytest.mark.parametrize("halves", [True, False])
+@pytest.mark.parametrize("parents", [[], [-1], TREE, list(range(-1, 29))])
+@pytest.mark.parametrize(("prefix", "skip"), [(0, ()), (21, ()), (21, (1,))])
+def test_a_compiled_pass_is_torchs(config: DecoderConfig, halves: bool, parents: list[int], prefix: int,
+                                   skip: tuple[int, ...]) -> None:
+    (states, tapped, cache, cosines), mine = both(decoder(config, halves), parents, prefix, skip)
+    torch.testing.assert_close(mine[0], states, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(mine[1], tapped, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(mine[2].keys, cache.keys, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(mine[2].values, cache.values, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.stack(mine[3]), torch.stack(cosines), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_rows_of_a_tree_are_those_of_its_paths_bit_for_bit() -> None:
+    made, prefix = decoder(), 19
+    x = torch.randn(1, prefix + 1 + len(TREE), CONFIG.hidden_size)
+    depths = [0, 1, 2, 2, 3, 1, 2]
+    tree_cache = made.new_cache(64)
+    made(x[:, :prefix], torch.arange(prefix)[None], None, tree_cache)
+    tree_cache.keep(range(prefix))
+    whole, _ = made(x[:, prefix:], prefix + torch.tensor(depths)[None], attention_mask(TREE, prefix, 1)[None, None],
+                    tree_cache)
+    assert made._native is not None
+    for leaf in range(len(TREE)):
+        path, node = list[int](), leaf
+        while node >= 0:
+            path, node = [node + 1, *path], TREE[node]
+        cache = made.new_cache(64)
+        for row in range(prefix):  # the prefix too: one by one
+            made(x[:, row:row + 1], torch.tensor([[row]]), None, cache)
+            cache.keep([0])
+        for depth, row in enumerate([0, *path]):
+            alone, _ = made(x[:, prefix + row:prefix + row + 1], torch.tensor([[prefix + depth]]), None, cache)
+            cache.keep([0])
+        assert torch.equal(alone[0, 0], whole[0, leaf + 1])
+
+
+@torch.inference_mode()
+def test_a_path_that_was_kept_leaves_the_cache_of_plain_decoding() -> None:
+    made, prefix = decoder(), 5
+    x = torch.randn(1, prefix + 3, CONFIG.hidden_size)
+    caches = made.new_cache(16), made.new_cache(16)
+    for cache in caches:
+        made(x[:, :prefix], torch.arange(prefix)[None], None, cache)
+        cache.keep(range(prefix))
+    made(x[:, [5, 7, 6]], torch.tensor([[5, 6, 6]]), attention_mask([-1, -1], prefix, 1)[None, None], caches[0])
+    caches[0].keep([0, 2])
+    for row in (5, 6):
+        made(x[:, row:row + 1], torch.tensor([[row]]), None, caches[1])
+        caches[1].keep([0])
+    assert torch.equal(caches[0].keys[..., :7, :], caches[1].keys[..., :7, :])
+    assert torch.equal(caches[0].values[..., :7, :], caches[1].values[..., :7, :])
+
+
+@torch.inference_mode()
+def test_changed_copied_and_moved_weights_are_noticed() -> None:
+    made = decoder()
+    x, at = torch.randn(1, 1, CONFIG.hidden_size), torch.tensor([[0]])
+
+    def states(of: Decoder) -> torch.Tensor:
+        found: torch.Tensor = of(x, at, None, of.new_cache(4))[0]
+        return found
+
+    before = states(made)
+    with torch.inference_mode(False):
+        other = deepcopy(made)
+    assert made._native is not None
+    assert other._native is None
+    with torch.inference_mode(False), torch.no_grad():
+        made.layers[1].qkv.weight.mul_(2)
+    assert not torch.equal(states(made), before)
+    assert torch.equal(states(other), before)
+    made.load_state_dict(other.state_dict())
+    assert torch.equal(states(made), before)
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": 72, "head_size": 16}, {"intermediate_size": 100}, {"head_size": 8}])
+def test_sizes_that_do_not_fit_registers_are_left_to_torch(change: dict[str, int]) -> None:
+    made = decoder(replace(CONFIG, **change))
+    with torch.inference_mode():
+        made(torch.randn(1, 2, made.config.hidden_size), torch.arange(2)[None], None, made.new_cache(4))
+    assert made._native is None
+
+
+def test_eight_bits_and_learning_are_left_to_torch() -> None:
+    made = decoder()
+    in_eight_bits(made.layers)
+    x, at = torch.randn(1, 2, CONFIG.hidden_size), torch.arange(2)[None]
+    with torch.inference_mode():
+        made(x, at, None, made.new_cache(4))
+    assert made._native is None
+    learning = decoder().requires_grad_(True)
+    with torch.no_grad():
+        learning(x, at, None, learning.new_cache(4))
+    assert learning._native is None
+
+
+@pytest.mark.parametrize("halves", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 12, 13, 40])
+@pytest.mark.parametrize("outputs", [1, 31, 33, 300])
+def test_products_are_torchs_and_rows_independent(halves: bool, rows: int, outputs: int) -> None:
+    torch.manual_seed(3)
+    weight, x = torch.randn(outputs, 48), torch.randn(rows, 48)
+    # the smallest and largest that 16 bits hold, and zero
+    weight[0, :3] = torch.tensor([6e-8, -65504.0, 0.0])
+    weight = weight.half().float() if halves else weight
+    matrix = native.NativeMatrix(weight)
+    assert matrix.weight.element_size() == (2 if halves else 4)
+    found = matrix.multiply(x)
+    torch.testing.assert_close(found, x @ weight.T, atol=1e-5, rtol=1e-5)
+    for row in range(rows):
+        assert torch.equal(matrix.multiply(x[row]), found[row])
+
+
+def test_a_layer_with_a_bias_is_compiled_too() -> None:
+    layer = PackedLinear(400, 300).requires_grad_(False)
+    x = torch.randn(2, 3, 400)
+    with torch.inference_mode():
+        found = layer(x)
+    assert isinstance(layer._copies, packed._Native)
+    torch.testing.assert_close(found, torch.nn.functional.linear(x, layer.weight, layer.bias), atol=1e-4, rtol=1e-4)
+
+
+def test_without_a_compiler_torch_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    native.library.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    try:
+        assert not native.switch(True)
+        assert not native.switched_on()
+        with pytest.raises(InputError, match="--compile needs a C compiler"):
+            load(ModelOptions(compiled=True))
+    finally:
+        native.library.cache_clear()
+
+
+def test_a_compiler_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                         caplog: pytest.LogCaptureFixture) -> None:
+    native.library.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "FLAGS", ("--no-such-flag",))
+    try:
+        assert not native.switch(True)
+        assert "not compiled" in caplog.text
+        assert not list((tmp_path / "parafovea").iterdir())
+    finally:
+        native.library.cache_clear()
