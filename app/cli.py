@@ -325,7 +325,7 @@ def simulate(video: Path, out: Path, threshold: float, seed: int) -> None:
 
 
 @main.command()
-@click.argument("what", metavar="{mini|all|eagle|eagle:hass|eagle3|medusa|medusa:joint|specvlm|adapter:LEVEL}")
+@click.argument("what", metavar="{mini|all|eagle|eagle:hass|eagle3|medusa|medusa:joint|specvlm|recall|adapter:LEVEL}")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mini"), show_default=True,
               help="folder for checkpoints, curves and what is trained; an interrupted training goes on there")
 @click.option("--smoke", is_flag=True, help="a minute-long run that only shows that everything works")

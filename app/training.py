@@ -82,7 +82,7 @@ def train_drafters(what: str, options: DrafterOptions) -> None:
         return
     if options.data is not None:
         Data.read(options.data)  # what all of them lack is said once
-    reasons, names = list[str](), [*heads.TRAINABLE, *(f"adapter:{level}" for level in LEVELS)]
+    reasons, names = list[str](), [*heads.TRAINABLE, "recall", *(f"adapter:{level}" for level in LEVELS)]
     for name in names:
         try:
             train_drafter(name, options)
@@ -104,7 +104,7 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
     from pipeline.training.workers import launched
 
     stem, _, level = name.partition(":")
-    known = (*heads.TRAINABLE, joint.NAME, *(f"adapter:{level}" for level in LEVELS))
+    known = (*heads.TRAINABLE, "recall", joint.NAME, *(f"adapter:{level}" for level in LEVELS))
     if name not in known:
         raise InputError(f"there is nothing to train for {name!r}; use mini, all or one of {', '.join(known)}")
     if options.scenes < 1 or options.steps < 1:
@@ -125,6 +125,9 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
         if name == joint.NAME:
             _train_jointly(models, learn, held_out, run, show)
             return
+        if name == "recall":
+            _remember(models, learn, run)
+            return
         words, event = Words(models.rgb.decoder, workers.device), None if models.event is None else models.event.decoder
         del models  # the verifier's layers are not needed any more, and may be large
         for progress in (train_adapter(level, event, words, learn, held_out, run) if stem == "adapter"
@@ -139,6 +142,15 @@ def train_drafter(name: str, options: DrafterOptions) -> None:
         chosen = " ".join(f"{option} {value}" for option, value in said.items() if value)
         terminal.people.print("what it learned, from not trained at all on: parafovea bench --drafters "
                               f"{stem} --checkpoints {stages_of(place)} {chosen}")
+
+
+def _remember(models: Models, learn: list[Trace], run: Run) -> None:
+    """What `recall` begins with: the answers themselves, for there is nothing to train."""
+    from pipeline.drafters.recall import keep
+
+    if run.workers.first:
+        keep([(one.tokens, one.prompt) for one in learn], models.tokenizer.size, run.folder)
+        terminal.people.print(f"{len(learn)} answers are in {run.folder}; use them with: --drafter recall:{run.folder}")
 
 
 def _train_jointly(models: Models, learn: list[Trace], held_out: list[Trace], run: Run, show: _Display) -> None:

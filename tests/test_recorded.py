@@ -207,7 +207,7 @@ def test_from_a_recording_to_a_drafter(tmp_path: Path) -> None:
         assert drafters.create(f"{name.partition(':')[0]}:{folder}", toy_models()).parameters > 0
     said = run("train", "all", "--data", data, "--out", tmp_path / "all", "--steps", 1, "--no-stages")
     assert {path.name for path in (tmp_path / "all").iterdir() if path.is_dir()} == {
-        name.replace(":", "-") for name in (*TRAINABLE, *(f"adapter:{level}" for level in LEVELS))}
+        name.replace(":", "-") for name in (*TRAINABLE, "recall", *(f"adapter:{level}" for level in LEVELS))}
     assert "skipped" not in said.replace("\n", " ")
     assert "is no recording" in run("extract", "synthetic://1", "--out", data)
     assert "--stride 0.0 is not allowed" in run("extract", bundled_recording(), "--out", data, "--stride", 0)
