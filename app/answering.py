@@ -112,6 +112,8 @@ def _note_losses(source: Source) -> None:
     """What was lost, and what was held back on purpose."""
     losses = source.losses
     terminal.say_filtered(source)
+    if losses.skew:
+        terminal.people.print(losses.skew, style="dim")
     if losses.damage:
         terminal.people.print(f"parafovea: {losses.damage}", style="yellow")
     if said := terminal.lost(losses):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.pairing import frames_option
+
 if TYPE_CHECKING:
     from app.answering import AnswerOptions
     from app.benching import BenchOptions
@@ -151,6 +153,7 @@ def main() -> None:
 @main.command()
 @click.option("--source", default=None, metavar="URI",
               help="recording, video, synthetic://SEED, dv://[SERIAL], webcam://N; default: the bundled recording")
+@frames_option("source")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=7860, show_default=True)
 @click.option("--auth", "login", default=None, metavar="USER:PASSWORD", envvar="PARAFOVEA_AUTH",
@@ -170,6 +173,7 @@ def demo(source: str | None, host: str, port: int, login: str | None, no_browser
 @main.command()
 @click.argument("recording")
 @click.argument("question", required=False)
+@frames_option("recording")
 @click.option("--at", "at_s", type=float, default=None, metavar="SECONDS",
               help="ask about the second before this time; default: the end of the recording")
 @answer_options
@@ -182,6 +186,7 @@ def ask(recording: str, question: str | None, at_s: float | None, options: Answe
 
 @main.command()
 @click.argument("recording")
+@frames_option("recording")
 @click.option("--start", "start_s", type=float, default=0.0, show_default=True, metavar="SECONDS",
               help="seek here first")
 @click.option("--stride", "stride_s", type=float, default=1.0, show_default=True, metavar="SECONDS",
@@ -199,6 +204,7 @@ def replay(recording: str, start_s: float, stride_s: float, speed: float | None,
 
 @main.command()
 @click.argument("recording")
+@frames_option("recording")
 @click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
 @filter_option
 def info(recording: str, as_json: bool, filters: tuple[str, ...]) -> None:
@@ -282,6 +288,7 @@ def convert(recording: str, out: Path, part: tuple[float | None, float | None], 
 
 @main.command()
 @click.argument("source")
+@frames_option("source")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--seconds", type=float, default=None, help="of the source's own time; default: until it ends or Ctrl-C")
 @click.option("--compression", type=COMPRESSIONS, default="lz4", show_default=True, help="zstd is smaller, slower")
@@ -295,6 +302,7 @@ def record(source: str, out: Path, seconds: float | None, compression: str, filt
 
 @main.command()
 @click.argument("source")
+@frames_option("source")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 = everybody who can reach this machine")
 @click.option("--port", type=click.IntRange(0, 65534), default=7777, show_default=True, help="of the events")
 @click.option("--frames-port", type=click.IntRange(0, 65535), default=None, help="of the frames; default: the next one")

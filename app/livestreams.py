@@ -72,6 +72,8 @@ def record(uri: str, out: Path, seconds: float | None, compression: str, filters
                     status.update(_progress(n_events, n_frames, recorder.n_bytes, source.losses))
         terminal.people.print(f"{out}: {_progress(n_events, n_frames, recorder.n_bytes, source.losses)}")
         terminal.say_filtered(source)
+        if source.losses.skew:
+            terminal.people.print(source.losses.skew, style="dim")
         if source.losses.damage:
             terminal.people.print(f"parafovea: {source.losses.damage}", style="yellow")
 

@@ -49,6 +49,8 @@ def _print(summary: RecordingSummary) -> None:
             rate = f", {count / duration_s:,.0f} per second" if duration_s else ""
             show(f"  {unit}: {count:,} at {size}{rate}, origin {origin}")
     show(f"  duration: {duration_s:.3f} s")
+    if summary.skew:
+        show(f"  {summary.skew}")
     if summary.n_rejected:
         show(f"  refused by validation: {summary.n_rejected:,} events")
     if summary.n_clamped or summary.n_restarts:

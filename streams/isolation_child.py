@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker, shared_memory
 from typing import Any
 
@@ -200,18 +200,3 @@ def _from(start_us: int | None, packets: Iterator[Events | Frame]) -> Iterator[E
             yield packet
         elif not isinstance(packet, Frame):
             yield packet[np.searchsorted(packet["t"], start_us) :]
-
-
-def merge(events: Iterable[Events], frames: Iterator[Frame]) -> Iterator[Events | Frame]:
-    """Both in time order; a packet that spans the time of a frame is cut there."""
-    frame = next(frames, None)
-    for packet in events:
-        while frame is not None and len(packet) and frame.t_us <= packet["t"][-1]:
-            cut = int(np.searchsorted(packet["t"], frame.t_us))
-            yield packet[:cut]
-            yield frame
-            packet, frame = packet[cut:], next(frames, None)
-        yield packet
-    if frame is not None:
-        yield frame
-        yield from frames

@@ -21,7 +21,7 @@ class RecordingSummary:
 
     Times in µs of the recording's clock, None when nothing is in it. n_rejected: events refused by validation.
     n_clamped, n_restarts: late events and restarts of the clock that were mended. filters: what each filter let
-    through of what came to it; what they held back is not in n_events.
+    through of what came to it; what they held back is not in n_events. skew: see streams.types.Losses.
     damage: one sentence when only a part could be read. Frames that were made from events do not count.
     """
 
@@ -41,6 +41,7 @@ class RecordingSummary:
     events_origin: EventsOrigin | None
     frames_origin: FramesOrigin | None
     filters: list[FilterCount]
+    skew: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The "info" line of design.md §8."""
@@ -76,4 +77,4 @@ def summarize(source: Source) -> RecordingSummary:
         info.format or type(source).__module__.rpartition(".")[2], info.name, info.sensor, info.event_resolution,
         None if made else info.frame_resolution, n_events, n_frames, first_us, last_us, losses.n_rejected,
         losses.n_clamped, losses.n_restarts, losses.damage, info.events_origin, None if made else info.frames_origin,
-        filter_counts(source))
+        filter_counts(source), losses.skew)

@@ -10,6 +10,7 @@ Sources order their items by where they begin, so begins_us() and settled_us() s
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -39,6 +40,21 @@ def settled_us(item: Packet, info: SourceInfo) -> int | None:
     if info.frame_resolution is None:
         return _last(item)
     return begin_us - (READOUT_US if info.live and info.events_origin != "simulated" else 0)
+
+
+def merge(events: Iterable[Events], frames: Iterator[Frame]) -> Iterator[Events | Frame]:
+    """Both in time order; a packet that spans the time of a frame is cut there."""
+    frame = next(frames, None)
+    for packet in events:
+        while frame is not None and len(packet) and frame.t_us <= packet["t"][-1]:
+            cut = int(np.searchsorted(packet["t"], frame.t_us))
+            yield packet[:cut]
+            yield frame
+            packet, frame = packet[cut:], next(frames, None)
+        yield packet
+    if frame is not None:
+        yield frame
+        yield from frames
 
 
 class Timeline:

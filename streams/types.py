@@ -156,6 +156,7 @@ class Losses:
     damage: one sentence when the recording is damaged and reading ended early, else None.
     arrived_s: time.monotonic() when the newest item that a live source handed over had reached this machine.
     n_filtered: events held back by the filters that were asked for, which is no loss.
+    skew: one sentence on how the clocks of events and frames were joined where they come from two devices.
     """
 
     n_rejected: int = 0
@@ -168,6 +169,7 @@ class Losses:
     outage: str | None = None
     damage: str | None = None
     arrived_s: float | None = None
+    skew: str | None = None
 
 
 class Source(Protocol):

@@ -19,6 +19,7 @@ from streams import sources
 from streams.recorder import Recorder
 from streams.server import Server
 from streams.sources import file_formats, open_source, schemes
+from streams.sources.pair import pair_uri
 from streams.sources.webcam import KEPT_FRAMES, WebcamSource
 from streams.types import EVENT_DTYPE, Events, Frame, InputError, Packet, Resolution, Source, SourceInfo
 
@@ -124,6 +125,8 @@ def sample(name: str, folder: Path) -> str | Source:
         return WebcamSource(0, clock=ticking(0.02), opener=lambda number: FakeCamera())
     if name in ("tcp", "unix"):
         return Published(name, folder)
+    if name == "pair":
+        return pair_uri(str(sample("aedat4", folder)), str(sample("video", folder)), 0)
     if name == "dv":
         pytest.skip("dv needs a camera")
     return f"{name}://"
@@ -236,7 +239,7 @@ def test_histograms_count_per_second(source: Source) -> None:
 def test_names_are_the_modules_of_the_folder() -> None:
     assert sorted(schemes() + file_formats()) == MODULES
     assert {"aedat4", "folder", "video", *FORMATS} == set(file_formats())
-    assert {"dv", "synthetic", "tcp", "unix", "webcam"} <= set(schemes())
+    assert {"dv", "pair", "synthetic", "tcp", "unix", "webcam"} <= set(schemes())
 
 
 @pytest.mark.parametrize(("uri", "sentence"), [

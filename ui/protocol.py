@@ -115,7 +115,8 @@ class Playing:
     range_s: the part that is selected, [start, end]; loop: it plays again and again. delay_ms: from the moment that
     is shown to the page's word that it shows it, the way back included; None before the first. lag_ms: of a live source
     that is followed, the same from the moment at which the newest data shown had arrived on the program's machine.
-    gaps: times that it was away; outage: one sentence while it is away or silent.
+    gaps: times that it was away; outage: one sentence while it is away or silent. skew: how the clocks of two
+    devices were joined.
     """
 
     k: ClassVar[str] = "play"
@@ -142,6 +143,7 @@ class Playing:
     lag_ms: int | None
     gaps: int
     outage: str | None
+    skew: str | None
 
 
 Message: TypeAlias = (Hello | Offers | Cameras | SourceLoading | SourceOpened | SourceFailed | Histogram | Playing

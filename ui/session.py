@@ -201,7 +201,7 @@ class Session:
                        self.narrator.unread(at_us), self.narrator.captions,
                        (state.oldest_us - state.start_us) / 1e6, (state.newest_us - state.start_us) / 1e6,
                        state.following, None if self.range_s is None else list(self.range_s), self.loop, self.delay_ms,
-                       self.lag_ms if state.following else None, state.n_gaps, state.outage)
+                       self.lag_ms if state.following else None, state.n_gaps, state.outage, state.skew)
 
     # commands
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from streams.dv_child.conversion import rgb
-from streams.isolation_child import Message, merge
+from streams.isolation_child import Message
+from streams.timeline import merge
 from streams.types import Events, Frame
 
 RECONSTRUCTED_PERIOD_US = 50_000

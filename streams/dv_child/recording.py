@@ -8,7 +8,8 @@ from typing import Any
 from streams.aedat4 import ORIGIN_KEY
 from streams.dv_child.conversion import first_line, our_frame
 from streams.dv_child.reconstruction import WARM_UP_US, Reconstruction, announce_reconstruction
-from streams.isolation_child import Message, Parent, Refused, merge, serve
+from streams.isolation_child import Message, Parent, Refused, serve
+from streams.timeline import merge
 from streams.types import EVENT_DTYPE, Events, Frame
 
 PLAUSIBLE_SPAN_US = 7 * 86_400 * 1_000_000

@@ -11,7 +11,8 @@ import numpy as np
 from streams.aedat4 import ORIGIN_KEY
 from streams.dv_child.conversion import first_line, rgb, store_of
 from streams.dv_child.reconstruction import Reconstruction, announce_reconstruction
-from streams.isolation_child import Damaged, Message, Parent, Refused, merge, serve
+from streams.isolation_child import Damaged, Message, Parent, Refused, serve
+from streams.timeline import merge
 from streams.types import Events, Frame, events_from_columns
 
 

@@ -57,6 +57,15 @@ def _named(uri: str) -> tuple[str, str]:
     return scheme, uri
 
 
+def options_of(uri: str) -> set[str]:
+    """Options that open_source takes for this URI. Raises InputError like it."""
+    scheme, separator, _ = uri.partition("://")
+    if separator and scheme not in schemes():
+        raise InputError(f"{uri} names no known source; give one of {_choices()} or the path of a recording")
+    module = _module(scheme if separator else _format_of(Path(uri).expanduser()))
+    return set(inspect.signature(module.open_source).parameters) - {"uri"}
+
+
 def _names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 

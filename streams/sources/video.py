@@ -46,12 +46,12 @@ def matches(path: Path, head: bytes) -> bool:
 
 
 def open_source(uri: str, max_width: int = MAX_WIDTH, parameters: SimulatorParameters | None = None,
-                seed: int = 0) -> VideoSource:
+                seed: int = 0, simulate: bool = True) -> VideoSource:
     """Open the video at the path `uri`; pictures are at most max_width px wide.
 
-    parameters, seed: of the event simulation.
+    parameters, seed: of the event simulation. simulate: False = frames alone.
     """
-    return VideoSource(Path(uri), max_width, parameters, seed)
+    return VideoSource(Path(uri), max_width, parameters, seed, simulate)
 
 
 def rgb_at_most(bgr: np.ndarray, max_width: int) -> np.ndarray:
@@ -67,7 +67,7 @@ class VideoSource:
     """A video file. Raises InputError when it has no frame that OpenCV can decode."""
 
     def __init__(self, path: Path, max_width: int = MAX_WIDTH, parameters: SimulatorParameters | None = None,
-                 seed: int = 0) -> None:
+                 seed: int = 0, simulate: bool = True) -> None:
         if max_width < 1:
             raise InputError(f"max_width must be at least 1 px, got {max_width}; the default is {MAX_WIDTH}")
         self._path, self._max_width = path, max_width
@@ -79,11 +79,11 @@ class VideoSource:
             raise InputError(f"{path} has no picture that can be decoded; it may be damaged, try another one")
         start_us, image = first
         resolution = Resolution(image.shape[1], image.shape[0])
-        self._info = SourceInfo(path.name, resolution, resolution, start_us=start_us,
-                                duration_us=self._pictures.duration_us, events_origin="simulated",
-                                frames_origin="video")
-        self._parameters, self._seed = parameters, seed
-        self._simulator = EventSimulator(resolution, parameters, seed)
+        self._info = SourceInfo(path.name, resolution if simulate else None, resolution, start_us=start_us,
+                                duration_us=self._pictures.duration_us,
+                                events_origin="simulated" if simulate else None, frames_origin="video")
+        self._parameters, self._seed, self._resolution = parameters, seed, resolution
+        self._simulator = EventSimulator(resolution, parameters, seed) if simulate else None
         self._queue: deque[Packet] = deque()
         self._from_us = start_us
         self._take(*first)
@@ -106,7 +106,8 @@ class VideoSource:
     def seek(self, t_us: int) -> None:
         """Continue with the first events and the first frame at or after t_us (the video's clock)."""
         self._pictures.seek(t_us)
-        self._simulator = EventSimulator(self._simulator.resolution, self._parameters, self._seed)
+        if self._simulator is not None:
+            self._simulator = EventSimulator(self._resolution, self._parameters, self._seed)
         self._queue.clear()
         self._from_us = t_us
 
@@ -123,7 +124,7 @@ class VideoSource:
         samples = min(bins, RATE_SAMPLES)
         centres_us = start_us + (np.arange(samples) + 0.5) / samples * duration_us
         pictures = _Pictures(self._path, RATE_WIDTH)
-        rates = [_sampled_rate_hz(pictures, round(t_us), self._simulator.resolution) for t_us in centres_us]
+        rates = [_sampled_rate_hz(pictures, round(t_us), self._resolution) for t_us in centres_us]
         pictures.close()
         wanted_us = start_us + (np.arange(bins) + 0.5) / bins * duration_us
         return np.interp(wanted_us, centres_us, rates)
@@ -141,10 +142,11 @@ class VideoSource:
         self.close()
 
     def _take(self, t_us: int, image: np.ndarray) -> None:
-        events = self._simulator.step(image, t_us)
-        events = events[events["t"] >= self._from_us]
-        if len(events):
-            self._queue.append(events)
+        if self._simulator is not None:
+            events = self._simulator.step(image, t_us)
+            events = events[events["t"] >= self._from_us]
+            if len(events):
+                self._queue.append(events)
         if t_us >= self._from_us:
             self._queue.append(Frame(t_us, 0, image))
 

@@ -110,6 +110,7 @@ pf.stage = element => {
     const fresh = shown.filter(when => when > performance.now() - 1000).length;
     if (message.playing && fresh) words.push(`${fresh} pictures/s`);
     if (message.live && !message.dropped) words.push('no event dropped');
+    if (message.skew) words.push(message.skew);
     return words.join(' · ');
   }
   function losses(message) {
