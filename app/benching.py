@@ -30,7 +30,7 @@ MOST_REPLAYED, FEWEST_REPLAYED = 100, 4
 class BenchOptions:
     """What `bench` and `calibrate` were told: clips, names of drafters or "all", how answers are written, folder for
     the report, JSON, folder with stages of a training, whether transformers is measured beside them, whether the
-    time of an answer is taken apart."""
+    time of an answer is taken apart, whether reading is measured and no model."""
 
     clips: int
     drafters: str
@@ -41,6 +41,7 @@ class BenchOptions:
     checkpoints: Path | None = None
     peers: bool = False
     profile: bool = False
+    ingest: bool = False
 
 
 def bench(options: BenchOptions, model_options: ModelOptions) -> None:
@@ -88,7 +89,8 @@ def hand_over(options: BenchOptions, line: dict[str, Any], tables: list[Table], 
         terminal.print_json(line)
     broken = line.get("broken", [])
     for sentence in broken:
-        terminal.people.print(f"parafovea: NOT LOSSLESS: {sentence}; this is a defect of ours", style="bold red")
+        said = sentence if options.ingest else f"NOT LOSSLESS: {sentence}"
+        terminal.people.print(f"parafovea: {said}; this is a defect of ours", style="bold red")
     if broken:
         sys.exit(1)
 
@@ -96,6 +98,7 @@ def hand_over(options: BenchOptions, line: dict[str, Any], tables: list[Table], 
 def one_comparison(options: BenchOptions) -> None:
     """Raises InputError where more than one kind of comparison is asked for."""
     asked = [name for name, given in (("--peers", options.peers), ("--profile", options.profile),
+                                      ("--ingest", options.ingest),
                                       ("--checkpoints", options.checkpoints is not None)) if given]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(asked)} are different comparisons; give one of them")

@@ -402,11 +402,12 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_options(clips: int, drafters: str | None, rule: Rule, limits: Limits, out: Path | None, as_json: bool,
                      models: ModelOptions, checkpoints: Path | None = None, peers: bool = False,
-                     profile: bool = False) -> None:
+                     profile: bool = False, ingest: bool = False) -> None:
         from app.benching import BenchOptions
 
         asked = drafters or ("vlm" if peers or profile else "all")
-        command(BenchOptions(clips, asked, rule, limits, out, as_json, checkpoints, peers, profile), models)
+        command(BenchOptions(clips, asked, rule, limits, out, as_json, checkpoints, peers, profile,
+                             ingest), models)
 
     with_options = rule_options(with_options)
     for option in (
@@ -428,12 +429,17 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
               help="compare with transformers on the same weights: generate, prompt lookup, assisted generation")
 @click.option("--profile", is_flag=True,
               help="where the time of a detailed answer goes, and what this machine would allow a verify pass")
+@click.option("--ingest", is_flag=True,
+              help="no models: how fast events are read, drawn and live, beside dv-processing, aedat and faery")
 @bench_options
 def bench(options: BenchOptions, models: ModelOptions) -> None:
     """Compare drafters with plain decoding: identity, acceptance, wall-clock."""
-    from app import benching, peering, profiling
+    from app import benching, ingesting, peering, profiling
 
     benching.one_comparison(options)
+    if options.ingest:
+        ingesting.bench_ingest(options)
+        return
     run = peering.bench_peers if options.peers else profiling.profile if options.profile else benching.bench
     run(options, models)
 

@@ -66,6 +66,12 @@ def write_profile(out: Path, line: dict[str, Any], tables: list[str], command: s
     _write(out, "profile", ["# Where the time goes", _origin(line, command), *tables], line)
 
 
+def write_ingest(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
+    """ingest.md and ingest.json. line: the "ingest" line with its provenance; tables: Markdown."""
+    _write(out, "ingest", ["# How fast events come in", _origin(line, command), *_broken(line), *tables,
+                           *_skipped(line["skipped"])], line)
+
+
 def write_calibration(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
     """calibration.md, calibration.png and calibration.json, which holds the curves."""
     if line["drafters"]:
@@ -91,7 +97,8 @@ def _skipped(reasons: dict[str, str]) -> list[str]:
 
 def _origin(line: dict[str, Any], command: str) -> str:
     facts = ", ".join(f"{name} {line[name]}" for name in MACHINE if name in line)
-    return f"`{command}`\n\n{line['clips']} clips; {facts}; {line['models']}"
+    measured = [f"{line['clips']} clips"] if "clips" in line else []
+    return f"`{command}`\n\n" + "; ".join([*measured, facts, *([line["models"]] if "models" in line else [])])
 
 
 def _write(out: Path, name: str, parts: list[str], line: dict[str, Any]) -> None:

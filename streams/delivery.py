@@ -11,7 +11,7 @@ import numpy as np
 
 from streams.isolation import Child, ChildError, Message
 from streams.ring import Ring
-from streams.types import EVENT_DTYPE, Frame, Losses, Packet, Resolution, empty_packet
+from streams.types import EVENT_DTYPE, Frame, Losses, Packet, Resolution, copied, empty_packet
 from streams.validation import Validator
 
 
@@ -65,7 +65,7 @@ def _packet(message: Message, ring: Ring, validator: Validator | None) -> Packet
     """The packet or Frame that a message hands over, copied out of its slot; None when it carries none."""
     if message["type"] == "events":
         raw = ring.array(message["slot"], EVENT_DTYPE, message["n"])
-        return raw.copy() if validator is None else validator.events(raw)
+        return copied(raw) if validator is None else validator.events(raw)
     if message["type"] == "frame" and (validator is None or validator.frame_time(message["t_us"])):
         shape = (message["height"], message["width"], 3)
         pixels = ring.array(message["slot"], np.dtype(np.uint8), int(np.prod(shape)))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.types import EVENT_DTYPE, Events, Frame
+from streams.types import EVENT_DTYPE, OPAQUE, Events, Frame
 
 HEARTBEAT_S = 0.2
 """Longest silence while working; a tenth of the parent's patience."""
@@ -152,7 +152,8 @@ class Parent:
             slot = self.slot(wait)
             if slot is None:
                 return len(packet) - begin
-            self.array(slot, EVENT_DTYPE, len(part))[:] = part
+            # What SDKs and decoders hand over is contiguous: a copy would only be made of anything else.
+            self.array(slot, OPAQUE, len(part))[:] = np.ascontiguousarray(part).view(OPAQUE)
             self.send("events", slot=slot, n=len(part), at_s=at_s)
         return 0
 

@@ -14,9 +14,19 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from streams.types import EVENT_DTYPE, Events, Frame, InputError, Packet, Resolution, SourceInfo, Window, empty_packet
+from streams.types import (
+    EVENT_DTYPE,
+    OPAQUE,
+    Events,
+    Frame,
+    InputError,
+    Packet,
+    Resolution,
+    SourceInfo,
+    Window,
+    empty_packet,
+)
 
-OPAQUE = np.dtype(("V", EVENT_DTYPE.itemsize))
 READOUT_US = 50_000
 """Longest time by which a live sensor's frame comes after the events of its exposure."""
 
@@ -96,7 +106,6 @@ class Timeline:
         parts = self._parts(start_us, end_us)
         if not parts:
             return empty_packet()
-        # numpy copies structured arrays field by field; opaque 16-byte items go 13 times as fast (measured).
         return np.concatenate([part.view(OPAQUE) for part in parts]).view(EVENT_DTYPE)
 
     def count(self, start_us: int, end_us: int) -> int:

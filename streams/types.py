@@ -18,6 +18,9 @@ import numpy as np
 EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True)
 """One event: time in µs, x and y in px, polarity (True = brighter). Aligned to 16 bytes."""
 
+OPAQUE = np.dtype(("V", EVENT_DTYPE.itemsize))
+"""An event without its fields: numpy copies structured arrays field by field, these ten times as fast (measured)."""
+
 IMU_DTYPE = np.dtype([("t", "<i8"), ("temperature", "<f4"),
                       *((f"{what}_{axis}", "<f4") for what in ("acceleration", "rotation", "magnetic")
                         for axis in "xyz")])
@@ -52,6 +55,11 @@ def events_from_columns(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarr
     packet = np.empty(len(t), EVENT_DTYPE)
     packet["t"], packet["x"], packet["y"], packet["p"] = t, x, y, p
     return packet
+
+
+def copied(events: Events) -> Events:
+    """A copy [n] of contiguous events, with whatever lies between their fields."""
+    return events.view(OPAQUE).copy().view(EVENT_DTYPE)
 
 
 @dataclass(frozen=True)

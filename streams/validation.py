@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.types import Events, Losses, Resolution, empty_packet
+from streams.types import Events, Losses, Resolution, copied, empty_packet
 
 ABSURD_JUMP_US = 3600 * 1_000_000
 """A step in time that no recording makes."""
@@ -35,7 +35,7 @@ class Validator:
         if self._resolution is None or len(raw) == 0:
             self._losses.n_rejected += len(raw)
             return empty_packet()
-        packet = raw.copy()
+        packet = copied(raw) if raw.flags.c_contiguous else raw.copy()
         # A byte that is neither 0 nor 1 would make a bool that is both.
         packet["p"] = packet.view(np.uint8).reshape(len(packet), -1)[:, POLARITY_OFFSET] != 0
         t = packet["t"]
