@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.placement import own_stream
 from pipeline.trees import attention_mask, positions
 from pipeline.types import Draft, Prefix, Scores, Verdict
 from streams.types import InputError
@@ -60,9 +61,10 @@ class HubSession:
         """
         if self._prefix is not None:
             return
-        inputs = dict(self._read())
         self._cache = new_cache()
-        out = run(self._model, self._cache, **inputs)
+        with own_stream(input_device(self._model)):
+            inputs = dict(self._read())
+            out = run(self._model, self._cache, **inputs)
         if any(type(layer).__name__ != "DynamicLayer" for layer in self._cache.layers):
             raise InputError(f"{type(self._model).__name__} keeps a state that cannot be cut back to what was "
                              "accepted; use another model")

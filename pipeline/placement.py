@@ -9,7 +9,8 @@ Sizes are estimates from shapes: weights, the cache of one answer and a tenth fo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,3 +149,20 @@ def choices(device: torch.device) -> list[Placement]:
     """The placements on one device from the largest to the smallest."""
     return [Placement(device, torch.float32), Placement(device, torch.bfloat16),
             *(Placement(device, torch.bfloat16, bits) for bits in BITS.values())]
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Run what is inside on a CUDA stream of its own, after what was begun before, and wait until it is done.
+
+    Two models that read their prompts in two threads then share one GPU; on its default stream, which all threads
+    have in common, one would wait for the other. On a processor this does nothing.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()

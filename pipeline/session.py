@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.decoder import FINAL, Decoder, KVCache
+from pipeline.placement import own_stream
 from pipeline.trees import attention_mask, positions
 from pipeline.types import Draft, Prefix, Scores, Verdict
 
@@ -67,10 +68,11 @@ class DecoderSession:
         if self._prefix_rows is not None:
             return
         device = self._decoder.embed.weight.device
-        words = self._decoder.embed(torch.tensor(self._prompt, device=device))
-        x = torch.cat([self._read_prefix().to(words), words])[None]
-        where = torch.arange(x.shape[1], device=device)[None]
-        states, hidden = self._decoder(x, where, None, self._cache, self._taps, cosines=self._cosines)
+        with own_stream(device):
+            words = self._decoder.embed(torch.tensor(self._prompt, device=device))
+            x = torch.cat([self._read_prefix().to(words), words])[None]
+            where = torch.arange(x.shape[1], device=device)[None]
+            states, hidden = self._decoder(x, where, None, self._cache, self._taps, cosines=self._cosines)
         assert hidden is not None
         self._prefix_hidden, self._led = hidden[:, :-1], (states[:, -1:], hidden[:, -1:])
         self._prefix_rows = x.shape[1] - 1

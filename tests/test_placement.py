@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from transformers import (
 from pipeline.assembly import fill, fill_decoder
 from pipeline.captioner import Captioner
 from pipeline.models import load_models
-from pipeline.placement import GIB, Placement, Size, place, require
+from pipeline.placement import GIB, Placement, Size, own_stream, place, require
 from pipeline.types import Caption, Draft
 from pipeline.vlms import auto, eventgpt, llava
 from streams.types import InputError
@@ -233,3 +234,28 @@ def test_break_even_is_measured_when_models_are_loaded(tmp_path: Path) -> None:
         measured = load_models(CPU, f"{way}{tmp_path}").verify_s
         assert set(measured) == {1, 2, 4, 8, 16}
         assert all(seconds > 0 for seconds in measured.values())
+
+
+def test_a_prompt_is_read_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU: the order in which the stream is told what to do."""
+    done: list[str] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def wait_stream(self, other: str) -> None:
+            done.append(f"after {other}")
+
+        def synchronize(self) -> None:
+            done.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"all else on {device}")
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext(done.append(f"on {stream.device}")))
+    with own_stream(torch.device("cuda:1")):
+        done.append("read")
+    assert done == ["after all else on cuda:1", "on cuda:1", "read", "waited"]
+    with own_stream(CPU):
+        done.append("read")
+    assert done[4:] == ["read"]
