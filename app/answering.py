@@ -18,7 +18,6 @@ from pipeline.decoding import Limits
 from pipeline.inputs import WINDOW_US
 from pipeline.types import Caption, Cycle, Rule
 from streams.filtering import filtered
-from streams.sources import open_source
 from streams.types import InputError, Losses, Source, Window
 from streams.windows import LatestWindows, latest_windows, window_at, windows
 
@@ -43,7 +42,7 @@ def ask(uri: str, question: str | None, at_s: float | None, options: AnswerOptio
     quiet_libraries()
     if question is None and not interactive():
         raise InputError("no question was given and nobody can type one; add it after the recording")
-    with filtered(open_source(uri), options.filters) as source:
+    with filtered(terminal.opened(uri), options.filters) as source:
         captioner = _captioner(options)
         window = _window(source, at_s)
         _look_back(captioner, source, window)
@@ -148,7 +147,7 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
     quiet_libraries()
     if not 0 < stride_s < math.inf or (speed is not None and not 0 < speed < math.inf):
         raise InputError(f"--stride and --speed must be positive, got {stride_s} and {speed}")
-    with filtered(open_source(uri), options.filters) as source:
+    with filtered(terminal.opened(uri), options.filters) as source:
         stream = _stream(source, start_s, round(stride_s * 1e6))
         captioner = _captioner(options)
         if not options.as_json and terminal.page.is_terminal:

@@ -206,12 +206,13 @@ def replay(recording: str, start_s: float, stride_s: float, speed: float | None,
 @click.argument("recording")
 @frames_option("recording")
 @click.option("--json", "as_json", is_flag=True, help="one JSON line on stdout")
+@click.option("--deep", is_flag=True, help="also rates, silences, hot pixels, polarity, times of frames")
 @filter_option
-def info(recording: str, as_json: bool, filters: tuple[str, ...]) -> None:
+def info(recording: str, as_json: bool, deep: bool, filters: tuple[str, ...]) -> None:
     """Say what is inside a RECORDING."""
     from app.recordings import info
 
-    info(recording, as_json, filters)
+    info(recording, as_json, filters, deep)
 
 
 @main.command()
@@ -274,8 +275,9 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="replace OUT w
 @click.option("--compression", type=COMPRESSIONS, default=None,
               help="of .aedat4 (default lz4) and .h5 (default zstd); zstd is smaller, slower")
 @overwrite_option
+@filter_option
 def convert(recording: str, out: Path, part: tuple[float | None, float | None], name: str | None,
-            compression: str | None, overwrite: bool) -> None:
+            compression: str | None, overwrite: bool, filters: tuple[str, ...]) -> None:
     """Write a recording IN, or a part of it, in another format, which the suffix of OUT chooses.
 
     .aedat4 holds events, frames and where both come from. Events only: .raw and .dat (Prophesee), .h5 (as DSEC),
@@ -283,7 +285,7 @@ def convert(recording: str, out: Path, part: tuple[float | None, float | None], 
     """
     from app.converting import convert
 
-    convert(recording, out, part, name, compression, overwrite)
+    convert(recording, out, part, name, compression, overwrite, filters)
 
 
 @main.command()

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-
-from rich.progress import Progress
 
 from app import terminal
 from app.compose import quiet_libraries
+from streams.filtering import filtered
 from streams.sources import open_stored
-from streams.types import Frame, InputError, Packet
+from streams.types import InputError
 
 Part = tuple[float | None, float | None]
 """Start and end in seconds from the recording's start, None = where it begins or ends."""
 COMPRESSED = (".aedat4", ".h5", ".hdf5")
 
 
-def convert(uri: str, out: Path, part: Part, name: str | None, compression: str | None, overwrite: bool) -> None:
+def convert(uri: str, out: Path, part: Part, name: str | None, compression: str | None, overwrite: bool,
+            filters: Sequence[str] = ()) -> None:
     """Write a part of a recording in the format that the suffix of `out` chooses, and say what is not in it."""
     quiet_libraries()
     from streams import conversion
@@ -30,20 +31,15 @@ def convert(uri: str, out: Path, part: Part, name: str | None, compression: str 
                          f"{', '.join(COMPRESSED)}")
     if out.exists() and Path(uri).exists() and out.samefile(uri):
         raise InputError(f"{out} cannot be read and replaced at once; choose another name")
-    with open_stored(uri) as source:
+    with filtered(terminal.opened(uri, open_stored), filters) as source:
         span = conversion.span_of(source, *part)
-        with Progress(console=terminal.people, transient=True) as bar:
-            task = bar.add_task("converting", total=span.end_us - span.start_us)
-
-            def tell(item: Packet) -> None:
-                at_us = item.t_us if isinstance(item, Frame) else int(item["t"][-1])
-                bar.update(task, completed=at_us - span.start_us)
-
+        with terminal.reading(source.info, "converting", span.start_us, span.end_us) as tell:
             done = conversion.convert(source, out, span, name, compression=compression,  # type: ignore[arg-type]
                                       overwrite=overwrite, tell=tell)
     terminal.people.print(f"{out}: {done.format}, " + ", ".join([
         f"{done.n_events:,} events", f"{done.n_frames:,} frames", f"{done.n_bytes / 1e6:.1f} MB",
         *terminal.lost(source.losses)]))
+    terminal.say_filtered(source)
     for sentence in done.left_out:
         terminal.people.print(f"parafovea: {sentence}", style="yellow")
     if source.losses.damage:

@@ -55,7 +55,7 @@ def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptio
                               "protect it with --auth user:password", style="yellow")
     _require_free_port(host, port)
     first = uri or str(bundled_recording())
-    with filtered(open_source(first), filters) as source:
+    with filtered(terminal.opened(first), filters) as source:
         name = source.info.name
     with terminal.people.status("loading the page and the models"):
         from ui import build_app, serve

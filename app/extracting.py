@@ -11,7 +11,6 @@ from app import terminal
 from app.compose import ModelOptions, load, quiet_libraries
 from app.training import progress_bars
 from streams.filtering import filtered
-from streams.sources import open_source
 from streams.types import InputError, Source, Window
 from streams.windows import windows
 
@@ -33,7 +32,7 @@ def extract(recordings: Sequence[str], folder: Path, questions: Sequence[str], s
         raise InputError("a --question is empty; ask for example \"What is happening?\"")
     # what cannot be read is said now, not after an hour of reading the others
     for uri in recordings:
-        with filtered(open_source(uri), filters) as source:
+        with filtered(terminal.opened(uri), filters) as source:
             _check(uri, source)
     asked = Asked(list(questions) or list(QUESTIONS.values()), WINDOW_US, round(stride_s * 1e6), rows)
     with terminal.people.status("loading the models"):
@@ -41,7 +40,7 @@ def extract(recordings: Sequence[str], folder: Path, questions: Sequence[str], s
     data, numbers = Data.begin(folder, models, asked), list[int]()
     with progress_bars() as show:
         for uri in recordings:
-            with filtered(open_source(uri), filters) as source:
+            with filtered(terminal.opened(uri), filters) as source:
                 numbers.append(data.add(source.info))
                 for progress in data.extract(numbers[-1], models, partial(windows_from, source, asked.stride_us),
                                              (source.info.duration_us or 0) // asked.stride_us):

@@ -12,7 +12,6 @@ from app import terminal
 from app.compose import quiet_libraries
 from streams.filtering import filtered
 from streams.reconnection import shifted
-from streams.sources import open_source
 from streams.timeline import begins_us
 from streams.types import Frame, InputError, Losses, Packet, Source
 
@@ -46,7 +45,7 @@ def record(uri: str, out: Path, seconds: float | None, compression: str, filters
 
     if seconds is not None and not 0 < seconds < math.inf:
         raise InputError(f"--seconds must be positive, got {seconds:g}")
-    with filtered(open_source(uri), filters) as source:
+    with filtered(terminal.opened(uri), filters) as source:
         info = source.info
         if info.duration_us is None and not info.live and seconds is None:
             raise InputError(f"{info.name} never ends; say with --seconds how much of it to record")
@@ -110,7 +109,7 @@ def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tupl
     if frames_port is None:
         frames_port = port + 1 if port else 0
     places: list[Place] = [*sockets] or [(host, port), (host, frames_port)]
-    with (filtered(open_source(uri), filters) as source,
+    with (filtered(terminal.opened(uri), filters) as source,
           Server(source.info, places, compression) as server):  # type: ignore[arg-type]
         what = "tcp" if not sockets else "unix"
         address = f"{what}://{server.places[0]}"

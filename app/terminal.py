@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
 from pipeline.types import Caption, Cycle
 from streams.filtering import filter_counts
-from streams.types import Losses, Source
+from streams.opening import watched
+from streams.sources import open_source
+from streams.types import Frame, Losses, Packet, Source, SourceInfo
 
+BLOCKS = " ▁▂▃▄▅▆▇█"
+QUICK_S = 0.5
+"""Opening that takes no longer shows no bar."""
 WIDE = 130
 """Columns where the output is no terminal."""
 
@@ -93,6 +103,38 @@ def say_filtered(source: Source) -> None:
         share = f" ({1 - count.n_out / count.n_in:.1%})" if count.n_in else ""
         people.print(f"{count.filter} held back {count.n_in - count.n_out:,} of {count.n_in:,} events{share}",
                      style="dim")
+
+
+def opened(uri: str, opener: Callable[[str], Source] = open_source) -> Source:
+    """Open a source; while a large recording is read for that, a bar shows how far it is."""
+    began_s = time.monotonic()
+    with Progress(console=people, transient=True, disable=not people.is_terminal) as bar:
+        task = bar.add_task("opening", total=None, visible=False)
+        with watched(lambda share: bar.update(task, completed=share or 0.0, total=None if share is None else 1.0,
+                                              visible=time.monotonic() - began_s > QUICK_S)):
+            return opener(uri)
+
+
+@contextmanager
+def reading(info: SourceInfo, what: str, start_us: int | None = None,
+            end_us: int | None = None) -> Iterator[Callable[[Packet], None]]:
+    """A bar that moves with the time of the items it is told of, from start_us to end_us or over all of the source."""
+    start_us = (info.start_us or 0) if start_us is None else start_us
+    end_us = start_us + (info.duration_us or 0) if end_us is None else end_us
+    with Progress(console=people, transient=True) as bar:
+        task = bar.add_task(what, total=max(1, end_us - start_us))
+
+        def tell(item: Packet) -> None:
+            at_us = item.t_us if isinstance(item, Frame) else int(item["t"][-1]) if len(item) else start_us
+            bar.update(task, completed=at_us - start_us)
+
+        yield tell
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values from 0 up as a line of blocks; only what is exactly 0 is blank."""
+    highest = max(values, default=0.0) or 1.0
+    return "".join(BLOCKS[math.ceil(value / highest * (len(BLOCKS) - 1))] for value in values)
 
 
 def print_json(line: dict[str, Any]) -> None:

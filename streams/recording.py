@@ -24,6 +24,7 @@ import numpy as np
 
 from streams.clock import Clock
 from streams.geometry import Extent
+from streams.opening import tell_opening
 from streams.reconstruction import MEMORY_US, with_reconstructed_frames
 from streams.timeline import begins_us
 from streams.types import EventsOrigin, Frame, InputError, Losses, Packet, Resolution, SourceInfo
@@ -76,6 +77,7 @@ class RecordingSource:
     def _scan(self, stated: Resolution | None, sensor: str, reconstruct: bool) -> SourceInfo:
         """Read everything once: the span, the damage, marks to seek by, and the size when it is not stated."""
         losses, extent = Losses(), Extent()
+        tell_opening()
         first_us: int | None = None
         last_us = n_events = 0
         for item in self._validated(None, losses, self._marks):
@@ -232,6 +234,7 @@ def record_chunks(path: Path, offset: int, record_bytes: int, losses: Losses) ->
     with path.open("rb") as file:
         file.seek(offset)
         while data := file.read(CHUNK_RECORDS * record_bytes):
+            tell_opening(path, offset)
             rest = len(data) % record_bytes
             if rest:
                 losses.damage = cut_off(path)

@@ -18,6 +18,7 @@ from typing import IO
 
 import lz4.frame
 
+from streams.opening import tell_opening
 from streams.recording import cut_off, damaged
 from streams.types import InputError, Losses
 
@@ -105,6 +106,7 @@ class Bag:
                 except ValueError:
                     losses.damage = damaged(self._path)
                     return
+                tell_opening(self._path, offset)
                 yield offset, (fields, memoryview(data))
                 offset = file.tell()
 

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from streams.filtering import FilterCount, filter_counts
-from streams.types import EventsOrigin, FramesOrigin, Resolution, Source
+from streams.types import EventsOrigin, FramesOrigin, Packet, Resolution, Source
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,15 @@ class RecordingSummary:
         return line
 
 
-def summarize(source: Source) -> RecordingSummary:
-    """Read a source to its end; the format is the name of the module that reads it."""
+def summarize(source: Source, tell: Callable[[Packet], None] = lambda item: None) -> RecordingSummary:
+    """Read a source to its end, tell(item) hears of everything; the format is the name of the module that reads it."""
     info = source.info
     made = info.frames_origin == "reconstructed"
     n_events = n_frames = 0
     first_us: int | None = None
     last_us: int | None = None
     for item in source:
+        tell(item)
         if isinstance(item, np.ndarray):
             n_events += len(item)
             times = [int(item["t"][0]), int(item["t"][-1])] if len(item) else []

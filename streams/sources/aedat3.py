@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from streams.opening import tell_opening
 from streams.recording import RecordingSource, cut_off, damaged
 from streams.types import Events, Frame, InputError, Losses, Packet, Resolution, events_from_columns
 
@@ -93,6 +94,7 @@ def _packets(path: Path, offset: int, losses: Losses) -> Iterator[tuple[int, Pac
         n_bytes = os.fstat(file.fileno()).st_size
         file.seek(offset)
         while offset < n_bytes:
+            tell_opening(path, offset)
             head = _head(file)
             length = head.event_bytes * head.count if head else LARGEST_PACKET + 1
             is_last = head is None or length > min(LARGEST_PACKET, n_bytes - file.tell())

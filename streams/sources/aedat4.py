@@ -20,6 +20,7 @@ import numpy as np
 
 from streams.delivery import resolution_of, stream
 from streams.isolation import WATCHDOG_S, Child, ChildError, Message
+from streams.opening import tell_opening
 from streams.types import (
     EventsOrigin,
     Frame,
@@ -109,6 +110,7 @@ class Aedat4Source:
         """Read everything once and say what is there; before iterating, which it would disturb. Raises InputError."""
         if self._contents is None:
             contents = Contents(0, 0, None, None, Losses())
+            tell_opening()
             frames = self._reader.opened["frames_origin"] != "reconstructed"
             for packet in self._reader.read(None, contents.losses, frames):
                 if isinstance(packet, Frame):

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from streams.columns import column_of, packet_of, sniffed, tick_of
+from streams.opening import tell_opening
 from streams.recording import RecordingSource
 from streams.types import Events, EventsOrigin, InputError, Losses, Packet, Resolution, events_origin_of
 
@@ -70,6 +71,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
         with path.open("rb") as file:
             file.seek(offset)
             while data := file.read(CHUNK_BYTES):
+                tell_opening(path, offset)
                 whole, newline, rest = (rest + data).rpartition(b"\n")
                 if newline:
                     yield offset, _decoded(whole, layout, losses)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from streams.opening import tell_opening
 from streams.recording import RecordingSource, cut_off
 from streams.types import InputError, Losses, Packet, Resolution, events_from_columns
 
@@ -57,6 +58,7 @@ def open_source(uri: str, reconstruct_frames: bool = True) -> RecordingSource:
             file.seek(offset)
             rest = b""
             while data := file.read(CHUNK_BYTES):
+                tell_opening(path, offset)
                 records = np.frombuffer(rest + data, np.uint8)
                 used, packet, after_us = _decoded(records, height, before_us)
                 yield (offset, before_us), packet
