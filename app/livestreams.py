@@ -32,6 +32,7 @@ def cameras(as_json: bool) -> None:
         else:
             terminal.page.print(f"{camera['uri']}  {camera['model']}, firmware {camera['firmware']}, "
                                 f"USB {camera['usb']}")
+            terminal.page.print(f"    options: {camera['uri']}?{'&'.join(camera['options'])}")
     if as_json:
         terminal.print_json({"type": "cameras", "count": len(found)})
     elif not found:

@@ -26,7 +26,7 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     < {"type":"dropped","n":n}                      events that a live child could not hand over
     < {"type":"heartbeat"}                          alive, nothing to deliver
     < {"type":"end","damaged":bool}                 of this read; wait for the next
-    < {"type":"error","kind":"missing"|"refused"|"empty"|"failed","message":"..."}        then the child exits
+    < {"type":"error","kind":"missing"|"refused"|"option"|"empty"|"failed","message":"..."}   then the child exits
 
 Task "discover" answers {"type":"cameras","cameras":[{"model":"...","serial":"...", ...}]} instead of "open". A child
 exits when its stdin ends, and says something at least every second while it works: silence for WATCHDOG_S means that

@@ -1,6 +1,8 @@
 """The live camera path against a stand-in child, and the supervision of children that misbehave."""
 
 import os
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -171,14 +173,25 @@ class Camera:
     def getNextEventBatch(self): return self.batches.pop(0) if self.batches else None
     def getNextFrame(self): return self.frames.pop() if self.frames and not self.batches else None
     def getNextImuBatch(self): return None
+    def setAutoExposure(self, enabled): print("auto exposure", enabled, file=log, flush=True)
+    def setExposureDuration(self, time): print("exposure", time, file=log, flush=True)
+    def setCropArea(self, area):
+        if area[2] > 5:
+            raise RuntimeError("area outside the sensor")
+        print("area", area, file=log, flush=True)
+    def setDavis346BiasCoarseFine(self, bias, coarse, fine): print(bias, coarse, fine, file=log, flush=True)
 
+log = open(__file__ + ".log", "a")
+Camera.__name__ = "DAVIS"
 def open_camera(serial=None):
     if serial != "00000391":
         raise RuntimeError("file.hpp(88): open()\\nRuntimeError: no such camera\\nStacktrace:\\n 0# 0x00")
     return Camera()
 
 print("an SDK may print whatever it wants")
-io = types.SimpleNamespace(camera=types.SimpleNamespace(open=open_camera))
+biases = types.SimpleNamespace(__members__={"Diff": "bias Diff", "On": "bias On"})
+io = types.SimpleNamespace(camera=types.SimpleNamespace(
+    open=open_camera, DAVIS=types.SimpleNamespace(Davis346BiasCF=biases)))
 """
 
 
@@ -198,9 +211,91 @@ def test_the_real_child_reads_a_camera_as_the_sdk_describes_it(tmp_path, monkeyp
         dv.open_source("dv://7")
 
 
+def test_options_reach_the_camera(tmp_path, monkeypatch):
+    sdk = tmp_path / "dv_processing.py"
+    sdk.write_text(FAKE_SDK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with dv.open_source("dv://00000391?exposure_us=5000&roi=1,0,4,3&bias.Diff=5,160", give_up_s=0):
+        pass
+    assert Path(f"{sdk}.log").read_text().splitlines() == [
+        "auto exposure False", "exposure 0:00:00.005000", "area (1, 0, 4, 3)", "bias Diff 5 160"]
+
+
+@pytest.mark.parametrize(("query", "sentence"), [
+    ("contrast_on=3", "a DAVIS has no contrast_on; it takes auto_exposure=on|off, exposure_us=1-1000000"),
+    ("bias.Gain=3,4", "a DAVIS has no bias Gain; there are Diff, On"),
+    ("bias.Diff=8,4", "bias Diff is not allowed to be 8,4; bias.NAME=0-7,0-255"),
+    ("roi=0,0,50,4", r"the camera does not take roi=0,0,50,4 (area outside the sensor)"),
+])
+def test_what_a_model_does_not_take_is_one_sentence(tmp_path, monkeypatch, query, sentence):
+    (tmp_path / "dv_processing.py").write_text(FAKE_SDK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(InputError, match=re.escape(f"camera 00000391: {sentence}")) as caught:
+        dv.open_source(f"dv://00000391?{query}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("query", "sentence"), [
+    ("gain=3", "gain is no option of an event camera; there are contrast_on, contrast_off, readout"),
+    ("contrast_on=256", "contrast_on=256 is not allowed; contrast_on is 0-255"),
+    ("exposure_us=soon", "exposure_us is 1-1000000"),
+    ("roi=1,2,3", "roi is X,Y,WIDTH,HEIGHT"),
+    ("frame_rate_hz=0", "frame_rate_hz is 0.1-1000"),
+    ("auto_exposure=maybe", "auto_exposure is on|off"),
+    ("readout=FAST", "readout is CONSTANT_100|"),
+    ("bias.Diff=x", "bias.Diff=x is not allowed; bias.NAME="),
+    ("nonsense", "are no options; write NAME=VALUE"),
+])
+def test_wrong_options_are_one_sentence_before_any_camera_is_opened(query, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        dv.open_source(f"dv://1?{query}")
+
+
+INTROSPECTION = """
+import json
+from streams.camera_options import OPTIONS, READOUTS
+import dv_processing as dv
+
+kinds = {"setAutoExposure": "bool", "setFramesRunning": "bool", "setGlobalHold": "bool", "setCropArea": "tuple_xywh",
+         "setExposureDuration": "timedelta", "setFrameInterval": "timedelta", "setReadoutFPS": "ReadoutFPS",
+         "setContrastThresholdOn": "SupportsInt", "setContrastThresholdOff": "SupportsInt"}
+wrong = []
+for name, option in OPTIONS.items():
+    for model in ("DAVIS", "DVXplorer", "DVXplorerM", "DVS128"):
+        kind = getattr(dv.io.camera, model)
+        has = all(hasattr(kind, setter) for setter in option.setters)
+        if has != (model in option.models):
+            wrong.append(f"{model} {name}: {has}")
+        for setter in option.setters if has else ():
+            said = getattr(kind, setter).__doc__.splitlines()[0]
+            if kinds.get(setter, "bool").lower() not in said.lower():
+                wrong.append(said)
+if set(dv.io.camera.DVXplorer.ReadoutFPS.__members__) != set(READOUTS):
+    wrong.append("readouts")
+for setter, enum in (("setDavis346BiasCoarseFine", "Davis346BiasCF"), ("setDavis240BiasCoarseFine", "Davis240BiasCF")):
+    said = getattr(dv.io.camera.DAVIS, setter).__doc__
+    if enum not in said or "coarse" not in said or not getattr(dv.io.camera.DAVIS, enum).__members__:
+        wrong.append(said)
+if "value" not in dv.io.camera.DVS128.setBias.__doc__ or not dv.io.camera.DVS128.Bias.__members__:
+    wrong.append("DVS128 biases")
+print(json.dumps(wrong))
+"""
+
+
+def test_the_sdk_has_what_the_options_set():
+    run = subprocess.run([sys.executable, "-c", INTROSPECTION], capture_output=True, text=True,
+                         cwd=Path(__file__).parent.parent, timeout=60)
+    if "No module named 'dv_processing'" in run.stderr:
+        pytest.skip("dv-processing is not installed")
+    assert run.stdout.strip() == "[]", run.stdout + run.stderr
+
+
 def test_discover_lists_what_can_be_opened():
     (camera,) = dv.discover(argv("camera"))
     assert (camera["uri"], camera["model"], camera["serial"]) == ("dv://00000391", "DAVIS", "00000391")
+    assert "exposure_us=1-1000000" in camera["options"]
+    assert "bias.NAME=0-7,0-255" in camera["options"]
+    assert not any(option.startswith("contrast_on") for option in camera["options"])
 
 
 def test_live_sources_cannot_seek():
@@ -226,7 +321,7 @@ def test_shared_memory_has_no_name_while_in_use():
 
 
 def test_an_abandoned_child_ends_with_its_owner():
-    child = Child({"task": "camera", "serial": ""}, argv("hang"))
+    child = Child({"task": "camera", "serial": "", "options": {}}, argv("hang"))
     child.expect("open")
     assert len(children()) == 1
     del child

@@ -6,13 +6,15 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from streams.camera_options import apply
 from streams.dv_child.conversion import first_line, our_frame
 from streams.isolation_child import Parent, Refused, serve
 from streams.types import EVENT_DTYPE, Events, Frame
 
 
-def read_camera(parent: Parent, serial: str) -> None:
-    """Task "camera": events and frames of the camera with this serial number ("" = first). Raises Refused."""
+def read_camera(parent: Parent, serial: str, options: dict[str, str]) -> None:
+    """Task "camera": events and frames of the camera with this serial number ("" = first), set as the options say
+    (streams/camera_options.py). Raises Refused."""
     import dv_processing as dv
 
     parent.send("started")
@@ -22,6 +24,10 @@ def read_camera(parent: Parent, serial: str) -> None:
         raise Refused("empty", "no camera found") from None
     except RuntimeError as error:
         raise Refused("refused", first_line(error)) from None
+    try:
+        apply(camera, dv, options)
+    except ValueError as error:
+        raise Refused("option", str(error)) from None
     has_frames = camera.isFrameStreamAvailable()
     opened = {
         "sensor": camera.getCameraName(),
