@@ -78,13 +78,13 @@ class DecoderConfig:
 class KVCache:
     """Keys and values of one sequence, preallocated [layers, B, kv_heads, capacity, head_size].
 
-    Rows up to `length` are valid; a forward pass writes after them without moving the cursor.
+    Rows up to `length` are valid; a forward pass writes after them without moving the cursor. Others hold anything.
     """
 
     def __init__(self, config: DecoderConfig, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
         shape = (config.layers, 1, config.kv_heads, capacity, config.head_size)
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)
-        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
         self.capacity, self.length = capacity, 0
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -32,6 +32,7 @@ from pipeline.types import (
     Kind,
     Node,
     Prefix,
+    Previews,
     Rule,
     Scores,
     Session,
@@ -93,7 +94,8 @@ class _Clock:
 def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer, window: Window, prompt: str,
            limits: Limits, cancel: threading.Event | None = None, controller: Controller | None = None,
            now: Callable[[], float] = time.perf_counter) -> Iterator[Drafted | Cycle | Ending]:
-    """Write an answer; yields Drafted (unless the draft is empty) and Cycle per round, and one Ending last.
+    """Write an answer; yields Drafted (unless the draft is empty) and Cycle per round, and one Ending last. While the
+    verifier reads, a first Drafted may hold the first guess alone; the one after it holds the whole draft.
 
     controller: decides how much is drafted, and learns from it; a fresh one without.
     """
@@ -115,6 +117,8 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
                 break
             room = min(MOST, limits.max_new_tokens - len(answer.tokens) - 1)
             asked = controller.budget(room) if room > 0 else 0
+            if asked and not reading.done() and isinstance(drafter, Previews):
+                yield Drafted(number, pending_nodes(clock.timed("draft", drafter.preview), tokenizer), clock.read())
             made = clock.timed("draft", partial(drafter.propose, asked)) if asked else Draft.none()
             draft = controller.pruned(asked, made)
             if not session.trees:

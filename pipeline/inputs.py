@@ -155,14 +155,21 @@ def event_input(window: Window) -> np.ndarray:
     zeros in all but the last.
     """
     events, width, height = window.events, window.resolution.width, window.resolution.height
-    time_bin = (events["t"] - window.start_us) * BINS // window.duration_us
-    row = events["y"].astype(np.int64) * SIDE // height
-    column = events["x"].astype(np.int64) * SIDE // width
-    flat = ((time_bin * 2 + events["p"]) * SIDE + row) * SIDE + column
-    counts = np.bincount(flat, minlength=BINS * 2 * SIDE * SIDE)[:BINS * 2 * SIDE * SIDE].astype(np.float32)
-    per_pixel = counts.reshape(BINS, 2, SIDE, SIDE) * np.float32(SIDE * SIDE / (width * height))
+    # tables instead of a division for every event, and edges of bins instead of one for every time: events are sorted
+    row, column = np.arange(height) * SIDE // height * SIDE, np.arange(width) * SIDE // width
+    cell = row.take(events["y"])
+    cell += column.take(events["x"])
+    cell += events["p"] * np.intp(SIDE * SIDE)
+    edges = np.searchsorted(events["t"], [window.start_us - (-number * window.duration_us // BINS)
+                                          for number in range(BINS + 1)])
+    counts = np.stack([np.bincount(cell[first:last], minlength=2 * SIDE * SIDE)
+                       for first, last in itertools.pairwise(edges)]).reshape(BINS, 2, SIDE, SIDE)
+    share = np.float32(SIDE * SIDE / (width * height))
+    per_pixel = counts.astype(np.float32) * share
     channels = np.empty((EVENT_CHANNELS, SIDE, SIDE), np.float32)
-    channels[0:16] = np.log1p(per_pixel).reshape(16, SIDE, SIDE)
+    # few numbers occur, many times each
+    logarithms = np.log1p(np.arange(counts.max() + 1).astype(np.float32) * share)
+    channels[0:16] = logarithms[counts].reshape(16, SIDE, SIDE)
     channels[16:18] = np.log1p(per_pixel.sum(0))
     signed = (per_pixel[:, 1] - per_pixel[:, 0]).cumsum(0)
     channels[18:22] = np.clip(signed[1::2] * 0.3, -3, 3)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 
@@ -341,6 +341,14 @@ class Drafter(Protocol):
 
     def finish(self, tokens: list[int]) -> None:
         """The answer is complete: its verified tokens."""
+
+
+@runtime_checkable
+class Previews(Protocol):
+    """A drafter whose first guess can be shown before it has made the others."""
+
+    def preview(self) -> Draft:
+        """The likeliest first token of what propose() says next, which it does not change; one node at most."""
 
 
 Records: TypeAlias = Iterator[Record]

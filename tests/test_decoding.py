@@ -14,7 +14,7 @@ from pipeline.decoding import Ending, Limits, decode
 from pipeline.drafters.mix import MixDrafter
 from pipeline.drafters.none import NoneDrafter
 from pipeline.models import Models
-from pipeline.types import Caption, Cycle, Draft, Drafted, Drafter, Rule, Scores, Verdict
+from pipeline.types import Caption, Cycle, Draft, Drafted, Drafter, Previews, Rule, Scores, Verdict
 from streams.types import InputError
 
 QUESTION = "What is happening?"
@@ -310,11 +310,34 @@ def test_the_event_model_drafts_while_the_verifier_reads() -> None:
 
     models = toy_models()
     slow = Models(SlowVLM(1), models.event, models.adapter, models.tokenizer)
-    kinds = []
+    records = []
     for record in Captioner(slow).ask(toy_window(), QUESTION, limits=LIMITS):
-        kinds.append(type(record))
-        drafted.set()
-    assert kinds[0] is Drafted
+        records.append(record)
+        if len(records) == 2:
+            drafted.set()
+    first, second = records[:2]
+    # the first guess at once, then the draft that begins with it
+    assert isinstance(first, Drafted)
+    assert isinstance(second, Drafted)
+    assert first.round == second.round == 0
+    assert first.nodes == second.nodes[:1]
+    assert len(second.nodes) > 1
+
+
+@pytest.mark.parametrize("name", ["vlm", "vlm:tree"])
+@pytest.mark.parametrize("rule", [Greedy(), Sampling(temperature=0.8, seed=3)])
+def test_the_guess_shown_first_is_the_drafts_likeliest_and_changes_nothing(name: str, rule: Rule) -> None:
+    drafts = []
+    for previewed in (False, True):
+        drafter = drafters.create(name, toy_models())
+        assert isinstance(drafter, Previews)
+        drafter.start(toy_window(), QUESTION, rule, lambda: pytest.fail("a preview does not wait"))
+        shown = drafter.preview() if previewed else None
+        drafts.append(drafter.propose(6))
+    assert shown is not None
+    assert shown.tokens == drafts[1].tokens[:1]
+    assert drafts[0].tokens == drafts[1].tokens
+    assert drafts[0].parents == drafts[1].parents
 
 
 @pytest.mark.parametrize(("keywords", "message"), [

@@ -57,6 +57,14 @@ class VlmDrafter:
         self._rule, self._known = rule, 0
 
     @torch.inference_mode()
+    def preview(self) -> Draft:
+        """The event model's first word: reading has already led to it."""
+        scores = self._session.score(Draft.none())
+        token = self._rule.choose(scores.logits, [self._known])[0]
+        chance = float(scores.logits[0].softmax(-1)[token])
+        return Draft.chain([token], self.name, [chance], self._aligned([scores.hidden[0, -1]]))
+
+    @torch.inference_mode()
     def propose(self, budget: int) -> Draft:
         """At most `budget` tokens, ranked by the verifier's own rule; nothing follows <eos>."""
         return self._tree(budget) if self._branching else self._chain(budget)
