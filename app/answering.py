@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from app import terminal
 from app.compose import ModelOptions, interactive, load, quiet_libraries
-from pipeline.captioner import Captioner
+from pipeline.captioner import Captioner, read_ahead
 from pipeline.decoding import Limits
 from pipeline.inputs import WINDOW_US
 from pipeline.types import Caption, Cycle, Rule
@@ -155,9 +155,11 @@ def replay(uri: str, start_s: float, stride_s: float, speed: float | None, quest
         captions: list[Caption] = []
         late_s: list[float] = []
         # Ctrl-C ends a replay like the end of the recording: with its summary
-        with contextlib.suppress(KeyboardInterrupt):
-            live = isinstance(stream, LatestWindows)
-            for window in _awaited(stream, source.losses, late_s) if live else _paced(stream, speed):
+        with (contextlib.suppress(KeyboardInterrupt),
+              contextlib.closing(_awaited(stream, source.losses, late_s) if isinstance(stream, LatestWindows)
+                                 else _paced(stream, speed) if speed is not None
+                                 else read_ahead(stream, captioner, options.drafter)) as timed):
+            for window in timed:
                 clock = f"{(window.start_us - window.clock_start_us) / 1e6:7.2f} s "
                 if window.frames or captioner.models.rgb.reads != "frames":
                     captions.append(_say(captioner, window, question, source, options, Text(clock, "dim")))
@@ -199,7 +201,8 @@ def _finish_replay(source: Source, captions: list[Caption]) -> None:
                           f"{tokens / max(1e-9, sum(c.total_s for c in captions)):.0f} tokens/s", style="dim")
 
 
-def _awaited(stream: LatestWindows, losses: Losses, late_s: list[float]) -> Iterator[Window]:
+def _awaited(stream: LatestWindows, losses: Losses, late_s: list[float],
+             ) -> Generator[Window, None, None]:
     """The newest windows of a live source; says when it is away or silent, and notes how late each window was taken."""
     told = None
     with contextlib.suppress(StopIteration):
@@ -213,7 +216,7 @@ def _awaited(stream: LatestWindows, losses: Losses, late_s: list[float]) -> Iter
                 yield window
 
 
-def _paced(stream: Iterator[Window], speed: float | None) -> Iterator[Window]:
+def _paced(stream: Iterator[Window], speed: float | None) -> Generator[Window, None, None]:
     """The windows, each not before its end is due by the recording's clock; None = as fast as possible."""
     start: tuple[float, int] | None = None
     for window in stream:

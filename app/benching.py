@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 PLAIN = "none"
 MOST_REPLAYED, FEWEST_REPLAYED = 100, 4
-"""Windows of the sequence that goes on: as many as clips, within these."""
+"""Windows of the sequences that go on: as many as clips, within these."""
 
 
 @dataclass(frozen=True)
 class BenchOptions:
     """What `bench` and `calibrate` were told: clips, names of drafters or "all", how answers are written, folder for
     the report, JSON, folder with stages of a training, whether transformers is measured beside them, whether the
-    time of an answer is taken apart, whether reading is measured and no model."""
+    time of an answer is taken apart, whether reading is measured and no model, what is replayed and how far apart its
+    windows begin."""
 
     clips: int
     drafters: str
@@ -42,11 +43,13 @@ class BenchOptions:
     peers: bool = False
     profile: bool = False
     ingest: bool = False
+    replay: str | None = None
+    stride_s: float = 1.0
 
 
 def bench(options: BenchOptions, model_options: ModelOptions) -> None:
     """Describe unseen scenes with every drafter. Leaves with exit code 1 when a lossless rule was not lossless."""
-    from pipeline.clips import clips, sequence
+    from pipeline.clips import clips, sequences
     from pipeline.measure import BenchTable, compare
 
     check(options)
@@ -55,13 +58,13 @@ def bench(options: BenchOptions, model_options: ModelOptions) -> None:
         limits = replace(limits, budget=stages.BUDGET)
     chosen, skipped = usable(wanted(options), models)
     replayed = min(MOST_REPLAYED, max(FEWEST_REPLAYED, options.clips))
-    show_progress("clips", compare(models, chosen, list(clips(options.clips)), list(sequence(replayed)), result,
+    show_progress("clips", compare(models, chosen, list(clips(options.clips)), list(sequences(replayed)), result,
                                    rule=options.rule, limits=limits))
     line = {**result.to_json(), "rule": asdict(options.rule), "budget": limits.budget,
             "replayed": replayed, "models": models.summary, "skipped": skipped, "broken": result.broken(),
             **provenance()}
     tables = [timed(length, rows) for length, rows in line["by_length"].items()]
-    tables += [_guessed(length, rows) for length, rows in line["by_length"].items()]
+    tables += [guessed(length, rows) for length, rows in line["by_length"].items()]
     if options.checkpoints is not None:
         rows = [stages.stage_row(name, row) for name, row in line["drafters"].items() if name != PLAIN]
         line |= {"checkpoints": rows, "learned": stages.learned(rows)}
@@ -99,6 +102,7 @@ def one_comparison(options: BenchOptions) -> None:
     """Raises InputError where more than one kind of comparison is asked for."""
     asked = [name for name, given in (("--peers", options.peers), ("--profile", options.profile),
                                       ("--ingest", options.ingest),
+                                      ("--replay", options.replay is not None),
                                       ("--checkpoints", options.checkpoints is not None)) if given]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(asked)} are different comparisons; give one of them")
@@ -185,7 +189,8 @@ def timed(length: str, rows: dict[str, Any]) -> Table:
     return made
 
 
-def _guessed(length: str, rows: dict[str, Any]) -> Table:
+def guessed(length: str, rows: dict[str, Any]) -> Table:
+    """What became of the guesses on one question length."""
     made = Table("drafter", "accepted", "by depth", "tokens per check: share of checks", "cos_sim", "cos_sim > 0.90",
                  title=f"guesses in {length} answers")
     for name, row in rows.items():

@@ -404,12 +404,13 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_options(clips: int, drafters: str | None, rule: Rule, limits: Limits, out: Path | None, as_json: bool,
                      models: ModelOptions, checkpoints: Path | None = None, peers: bool = False,
-                     profile: bool = False, ingest: bool = False) -> None:
+                     profile: bool = False, ingest: bool = False, replay: str | None = None,
+                     stride_s: float = 1.0) -> None:
         from app.benching import BenchOptions
 
-        asked = drafters or ("vlm" if peers or profile else "all")
-        command(BenchOptions(clips, asked, rule, limits, out, as_json, checkpoints, peers, profile,
-                             ingest), models)
+        asked = drafters or ("vlm" if peers or profile else "vlm,recall,mix" if replay else "all")
+        command(BenchOptions(clips, asked, rule, limits, out, as_json, checkpoints, peers, profile, ingest, replay,
+                             stride_s), models)
 
     with_options = rule_options(with_options)
     for option in (
@@ -417,7 +418,8 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--out", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
                          help="write a report with a picture here"),
             click.option("--drafters", default=None, metavar="NAME[:VARIANT],...",
-                         help="or all: every drafter in all its variants; default: all, with --peers or --profile vlm"),
+                         help="or all: every drafter in all its variants; default: all, with --peers or --profile vlm, "
+                          "with --replay vlm,recall,mix"),
             click.option("--clips", default=20, show_default=True, help="unseen scenes to describe")):
         with_options = option(with_options)
     return model_options(with_options)
@@ -433,16 +435,22 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
               help="where the time of a detailed answer goes, and what this machine would allow a verify pass")
 @click.option("--ingest", is_flag=True,
               help="no models: how fast events are read, drawn and live, beside dv-processing, aedat and faery")
+@click.option("--replay", is_flag=False, flag_value="scenes", default=None, metavar="[SOURCE]",
+              help="caption --clips windows one after another, the next one being looked at meanwhile: of a recording, "
+                   "or of the bundled story and unseen scenes")
+@click.option("--stride", "stride_s", type=float, default=1.0, show_default=True, metavar="SECONDS",
+              help="--replay: time between the starts of successive windows, which are 1 s long")
 @bench_options
 def bench(options: BenchOptions, models: ModelOptions) -> None:
     """Compare drafters with plain decoding: identity, acceptance, wall-clock."""
-    from app import benching, ingesting, peering, profiling
+    from app import benching, ingesting, peering, profiling, replaying
 
     benching.one_comparison(options)
     if options.ingest:
         ingesting.bench_ingest(options)
         return
-    run = peering.bench_peers if options.peers else profiling.profile if options.profile else benching.bench
+    run = (peering.bench_peers if options.peers else profiling.profile if options.profile
+           else replaying.bench_replay if options.replay else benching.bench)
     run(options, models)
 
 

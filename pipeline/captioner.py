@@ -4,13 +4,17 @@
     for record in captioner.ask(window, "What is happening?"):
         ...                              # Drafted, Cycle, Drafted, Cycle, ..., Caption
 
+    with closing(read_ahead(windows, captioner)) as ahead: ...      # each window while the next is looked at
+
 Models are shared between captioners; what was said before (the `recall` drafter's memory) is not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from pipeline import drafters
@@ -57,6 +61,14 @@ class Captioner:
             self._drafters[name] = drafters.create(name, self.models)
         return self._drafters[name]
 
+    def look_ahead(self, window: Window, drafter: str | None = None) -> None:
+        """See what there is in a window that will be asked about, beside the answer that another thread is making. What
+        cannot be read is left to ask()."""
+        for vlm in (self.models.rgb, self.drafter(drafter).event):
+            if vlm is not None:
+                with contextlib.suppress(InputError):
+                    vlm.look(window)
+
     def ask(self, window: Window, question: str, drafter: str | None = None, rule: Rule = DEFAULT_RULE,
             limits: Limits | None = None, cancel: threading.Event | None = None,
             damaged: bool = False) -> Iterator[Record]:
@@ -81,6 +93,25 @@ class Captioner:
             else:
                 tally.add(record)
                 yield record
+
+
+def read_ahead(windows: Iterator[Window], captioner: Captioner,
+               drafter: str | None = None) -> Generator[Window, None, None]:
+    """The windows; while one is with the caller, the next is read and looked at by another thread. For recordings:
+    whoever waits for a camera would hold back what is there. Close it before the source."""
+    captioner.drafter(drafter)  # not made twice
+
+    def read() -> Window | None:
+        window = next(windows, None)
+        if window is not None:
+            captioner.look_ahead(window, drafter)
+        return window
+
+    with ThreadPoolExecutor(1, "read ahead") as pool:
+        coming = pool.submit(read)
+        while (window := coming.result()) is not None:
+            coming = pool.submit(read)
+            yield window
 
 
 def _caption(tally: _Tally, ending: Ending, window: Window, question: str, drafter: Drafter, rule: Rule) -> Caption:

@@ -1,13 +1,12 @@
 """What drafters are measured on: unseen scenes one by one, and a sequence that goes on.
 
     windows = list(clips(20))
-    story = list(sequence(20))              # consecutive windows of 1 s, one conversation
+    story, *scenes = sequences(36)          # consecutive windows of 1 s, every sequence one conversation
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from streams.scenes.generate import random_scene
 from streams.scenes.render import render_window
@@ -19,10 +18,10 @@ NOISE_SIGMA = 4.0
 FIRST_CLIP = 500_000
 """First scene of the clips; training draws none below 1 000 000, `eval mini` begins at 0."""
 
-FIRST_OF_SEQUENCE = 700_000
-"""First scene that follows the story."""
+FIRST_OF_SEQUENCES = 700_000
+"""The scenes after the story are those from the next one on."""
 
-SCENE_S = 4
+SCENE_S = 8.0
 """How long each of these goes on."""
 
 
@@ -32,22 +31,13 @@ def clips(count: int) -> Iterator[Window]:
         yield render_window(random_scene(seed, aspect=CLIP.aspect), CLIP, seed=seed, noise_sigma=NOISE_SIGMA)
 
 
-def sequence(count: int) -> Iterator[Window]:
-    """Consecutive windows of 1 s: the story of the bundled recording, then one longer scene after another."""
-    for second in range(count):
-        into, seed = second, FIRST_OF_SEQUENCE
-        scene = story()
-        if second >= STORY_S:
-            number, into = divmod(second - int(STORY_S), SCENE_S)
-            seed += number
-            scene = random_scene(seed, SCENE_S, aspect=CLIP.aspect)
-        window = render_window(scene, CLIP, into, into + 1, seed=seed + 1000 * into, noise_sigma=NOISE_SIGMA)
-        yield _later(window, (second - into) * 1_000_000)
-
-
-def _later(window: Window, by_us: int) -> Window:
-    """The same window on a clock that is ahead."""
-    events = window.events.copy()
-    events["t"] += by_us
-    return replace(window, start_us=window.start_us + by_us, end_us=window.end_us + by_us, events=events,
-                   frames=[replace(frame, t_us=frame.t_us + by_us) for frame in window.frames])
+def sequences(count: int, stride_s: float = 1.0) -> Iterator[list[Window]]:
+    """`count` windows of 1 s in sequences that go on: the bundled recording's story, then unseen scenes."""
+    left = count
+    scene, length_s, seed = story(), STORY_S, FIRST_OF_SEQUENCES
+    while left > 0:
+        starts_s = [number * stride_s for number in range(int((length_s - 1) / stride_s) + 1)][:left]
+        yield [render_window(scene, CLIP, start_s, start_s + 1, seed=seed + round(1000 * start_s),
+                             noise_sigma=NOISE_SIGMA) for start_s in starts_s]
+        left, seed, length_s = left - len(starts_s), seed + 1, SCENE_S
+        scene = random_scene(seed, SCENE_S, aspect=CLIP.aspect)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, rotary
 from pipeline.trees import Grown, attention_mask, grow, grow_ranks
-from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
+from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Window
 
 WIDTH, DEPTH = 3, 7
@@ -77,6 +77,8 @@ class DraftHead(nn.Module):
 
 class HeadDrafter:
     """Draws trees of guesses from the verifier's last states."""
+
+    event: VLM | None = None
 
     def __init__(self, name: str, verifier: Decoder, head: DraftHead, eos: int, shape: str = "dynamic") -> None:
         self.name, self._verifier, self._head, self._eos, self._shape = name, verifier, head, eos, shape

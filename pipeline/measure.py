@@ -1,6 +1,7 @@
 """Drafters against plain decoding: identity, acceptance, time, on unseen scenes and on a sequence that goes on.
 
-    for done, total in compare(models, ["none", "vlm"], list(clips(20)), list(sequence(20)), table := BenchTable()): ...
+    table = BenchTable()
+    for done, total in compare(models, ["none", "vlm"], list(clips(20)), list(sequences(36)), table): ...
 
 Every clip is described by every drafter in both orders (A B B A), reading included, batch 1; the speed-up is the ratio
 of summed times with a bootstrap interval over clips. Identity counts answers whose tokens equal plain decoding's.
@@ -8,8 +9,10 @@ of summed times with a bootstrap interval over clips. Identity counts answers wh
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -17,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pipeline import claims
-from pipeline.captioner import DEFAULT_QUESTION, DEFAULT_RULE, Captioner
+from pipeline.captioner import DEFAULT_QUESTION, DEFAULT_RULE, Captioner, read_ahead
 from pipeline.decoding import Limits
 from pipeline.models import Models
 from pipeline.statistics import Ratio, covered_s, estimated_speedup, ratio_of_sums
@@ -90,8 +93,9 @@ class Runs:
         """Seconds of one round after reading: drafting, verifying and everything else."""
         return (self.draft_s - self.draft_while_reading_s + self.verify_s + self.other_s) / max(1, self.cycles)
 
-    def add(self, clip: int, answer: Answer, plain: list[int], first: bool) -> None:
-        """Count one more answer; plain: the tokens of plain decoding; first: it was not given before."""
+    def add(self, clip: int, answer: Answer, plain: list[int], first: bool, seconds: float | None = None) -> None:
+        """Count one more answer; plain: the tokens of plain decoding; first: it was not given before; seconds: what it
+        took, where that is more than answering."""
         caption, spans = answer.caption, [span for cycle in answer.cycles for span in cycle.spans]
         read_s = max(span.end_s for span in spans if span.lane in READING)
         self.answers += 1
@@ -100,7 +104,7 @@ class Runs:
         self.tokens += caption.tokens
         self.cycles += caption.cycles
         self.accepted += caption.accepted
-        self.seconds[clip] += caption.total_s
+        self.seconds[clip] += caption.total_s if seconds is None else seconds
         self.writing[clip] += caption.total_s - read_s
         self.draft_while_reading_s += sum(max(0.0, min(span.end_s, read_s) - span.start_s) for span in spans
                                           if span.lane == "draft")
@@ -197,21 +201,21 @@ class BenchTable:
                 "by_length": by_length, "best": best}
 
 
-def compare(models: Models, names: Sequence[str], windows: Sequence[Window], replayed: Sequence[Window],
+def compare(models: Models, names: Sequence[str], windows: Sequence[Window], replayed: Sequence[Sequence[Window]],
             table: BenchTable, questions: Mapping[str, str] = QUESTIONS, rule: Rule = DEFAULT_RULE,
             limits: Limits | None = None, listen: Listen | None = None,
             peers: Mapping[str, Peer] = MappingProxyType({})) -> Iterator[tuple[int, int]]:
     """Answer about every window with every drafter and peer, forwards and backwards; yields (steps done, steps).
 
-    replayed: consecutive windows of one sequence, asked REPLAYED, which peers do not see. listen: is told every answer
-    about `windows` of the forward pass.
+    replayed: sequences of windows, see replay(), which peers do not see. listen: is told every answer about `windows`
+    of the forward pass.
     """
     order = [PLAIN, *(name for name in names if name != PLAIN)]
     everybody, table.peers = [*order, *peers], tuple(peers)
     # conversations of their own per pass and length: a memory must not have heard about the clip it is timed on
     passes = {length: [(sequence, {name: Captioner(models) for name in order})
                        for sequence in (everybody, everybody[::-1])] for length in questions}
-    warm_up, steps = Captioner(models), len(windows) + (2 * len(REPLAYED) * len(order) if replayed else 0)
+    warm_up, steps = Captioner(models), len(windows) + 2 * len(REPLAYED) * len(order) * len(replayed)
     for peer in peers.values():
         peer(unread(windows[0]), DEFAULT_QUESTION)
     for name in order:
@@ -232,33 +236,57 @@ def compare(models: Models, names: Sequence[str], windows: Sequence[Window], rep
                         listen(name, clip, answer)
         table.clips = clip + 1
         yield clip + 1, steps
-    if replayed:
-        for done in _replay(models, order, replayed, table, rule, limits):
-            yield len(windows) + done, steps
+    for done, _ in replay(models, order, replayed, table, rule, limits):
+        yield len(windows) + done, steps
 
 
-def _replay(models: Models, order: list[str], windows: Sequence[Window], table: BenchTable,
-            rule: Rule, limits: Limits | None) -> Iterator[int]:
-    """One conversation per drafter and pass: the window before has just been read, as it is in use."""
-    done = 0
-    for length, question in REPLAYED.items():
-        plain: dict[int, list[int]] = {}
-        for forward, names_in_order in ((True, order), (False, order[::-1])):
-            for name in names_in_order:
-                captioner, runs = Captioner(models), table.runs[length][name]
-                runs.parameters = captioner.drafter(name).parameters
-                for clip, window in enumerate(windows):
-                    answer = answered(captioner, name, window, question, rule, limits)
-                    runs.add(clip, answer, plain.setdefault(clip, answer.tokens), forward)
-                done += 1
-                yield done
+def replay(models: Models, names: Sequence[str], sequences: Sequence[Sequence[Window]], table: BenchTable,
+           rule: Rule = DEFAULT_RULE, limits: Limits | None = None) -> Iterator[tuple[int, int]]:
+    """Ask REPLAYED about window after window, every drafter in both orders; yields (steps done, steps).
+
+    Every sequence is a conversation per drafter and pass. As in `parafovea replay`, the next window is looked at while
+    an answer is made; the time of an answer is that from the end of the one before, whatever was done in it.
+    """
+    order = [PLAIN, *(name for name in names if name != PLAIN)]
+    passes = [(True, order), (False, order[::-1])]
+    done, steps, first = 0, len(REPLAYED) * len(sequences) * 2 * len(order), 0
+    for windows in sequences:
+        for length, question in REPLAYED.items():
+            plain: dict[int, list[int]] = {}
+            for forward, names_in_order in passes:
+                for name in names_in_order:
+                    captioner, runs = Captioner(models), table.runs[length][name]
+                    runs.parameters = captioner.drafter(name).parameters
+                    answers = list(_goes_on(captioner, name, windows, question, rule, limits))
+                    for clip, (answer, seconds) in enumerate(answers):
+                        expected = plain.setdefault(clip, answer.tokens)
+                        runs.add(first + clip, answer, expected, forward, seconds)
+                    done += 1
+                    yield done, steps
+        first += len(windows)
+
+
+def _goes_on(captioner: Captioner, name: str, windows: Sequence[Window], question: str, rule: Rule,
+             limits: Limits | None) -> Iterator[tuple[Answer, float]]:
+    """The answers about a sequence and the seconds that each took after the one before."""
+    with closing(read_ahead(map(unread, windows), captioner, name)) as ahead:
+        start = time.perf_counter()
+        for window in ahead:
+            answer = _told(captioner, name, window, question, rule, limits)
+            end = time.perf_counter()
+            yield answer, end - start
+            start = end
 
 
 def answered(captioner: Captioner, name: str, window: Window, question: str, rule: Rule = DEFAULT_RULE,
              limits: Limits | None = None) -> Answer:
     """One answer about a window that no model has read yet."""
+    return _told(captioner, name, unread(window), question, rule, limits)
+
+
+def _told(captioner: Captioner, name: str, window: Window, question: str, rule: Rule, limits: Limits | None) -> Answer:
     cycles = []
-    for record in captioner.ask(unread(window), question, name, rule, limits):
+    for record in captioner.ask(window, question, name, rule, limits):
         if isinstance(record, Cycle):
             cycles.append(record)
         elif isinstance(record, Caption):

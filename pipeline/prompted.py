@@ -9,6 +9,7 @@ family whose language model is a Llama differs in these two only.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
@@ -50,6 +51,7 @@ class PromptedVLM:
         self.parameters = sum(p.numel() for module in (decoder, *towers) for p in module.parameters())
         self._see, self._split = see, split
         self._recent: deque[tuple[Window, Tensor]] = deque(maxlen=RECENT)
+        self._looking = threading.Lock()
 
     def open(self, window: Window, prompt: str) -> DecoderSession:
         """Begin an answer; the window is read by Session.prefill(). Raises InputError for an endless question."""
@@ -68,12 +70,28 @@ class PromptedVLM:
 
         return DecoderSession(decoder, read_prefix, after, min(rows + ANSWER_ROWS, longest), self.taps)
 
-    @torch.inference_mode()
+    def look(self, window: Window) -> None:
+        """See what there is in a window that will be asked about."""
+        self.see(window)
+
     def see(self, window: Window) -> Tensor:
-        """Visual tokens [V, D] of a window; the last few windows are not looked at again."""
-        for known, tokens in self._recent:
-            if known.events is window.events and known.frames is window.frames:
-                return tokens
+        """Visual tokens [V, D] of a window; the last few windows are not looked at again. While somebody looks at a
+        window that nobody has seen, others who want to wait: it may be the same."""
+        known = self._known(window)
+        if known is None:
+            with self._looking:
+                known = self._known(window)
+                if known is None:
+                    known = self._looked_at(window)
+        return known
+
+    def _known(self, window: Window) -> Tensor | None:
+        # a copy: another thread may add to it
+        return next((tokens for known, tokens in list(self._recent)
+                     if known.events is window.events and known.frames is window.frames), None)
+
+    @torch.inference_mode()
+    def _looked_at(self, window: Window) -> Tensor:
         tokens = self._see(window)
         if len(tokens) > self.visual:
             raise InputError(f"{self.name} made {len(tokens)} visual tokens, at most {self.visual} were expected; its "

@@ -71,6 +71,11 @@ class TextDrafter:
         self.name, self._event, self._rgb = name, event, tokenizer
         self.parameters = event.parameters
 
+    @property
+    def event(self) -> VLM | None:
+        """The event VLM."""
+        return self._event
+
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Read the events and the prompt."""
         self._session = self._event.open(window, prompt)

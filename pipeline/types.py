@@ -296,6 +296,10 @@ class VLM(Protocol):
     def open(self, window: Window, prompt: str) -> Session:
         """Begin an answer about a window; returns at once, Session.prefill() does the work."""
 
+    def look(self, window: Window) -> None:
+        """See what there is in a window that will be asked about, where that is kept for open(). May be called while
+        another thread makes an answer."""
+
 
 class Rule(Protocol):
     """Which token the verifier says at a row of logits; acceptance follows from equality with it."""
@@ -324,11 +328,16 @@ class Drafter(Protocol):
     start() begins an answer, propose() returns at most `budget` nodes, observe() reports what became of them.
     parameters: number of weights that the guessing costs. compared: what its states reach the verifier's space through,
     where cos_sim is measured: the level of an adapter, "own" where they are there by themselves, None without states.
+    event: the event VLM that it reads windows with, None where it reads none.
     """
 
     name: str
     parameters: int
     compared: str | None
+
+    @property
+    def event(self) -> VLM | None:
+        """See above."""
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Begin an answer. prefix() waits until the verifier has read; who can guess without it does not call it."""

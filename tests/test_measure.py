@@ -1,19 +1,25 @@
 """Bench and calibrate: what is counted, what is written, and that a rule that is not lossless is found out."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from toy_models import told, toy_models, toy_window
 
-from app import benching, calibrating, stages
+from app import benching, calibrating, replaying, stages
 from app.cli import main
+from app.compose import bundled_recording
 from pipeline import clips, decoding, drafters
 from pipeline.acceptance import rule_for
+from pipeline.captioner import Captioner, read_ahead
 from pipeline.decoding import Limits
 from pipeline.drafters import eagle
 from pipeline.measure import PLAIN, REPLAYED, Answer, BenchTable, Runs, compare
@@ -23,6 +29,7 @@ from pipeline.training.adapters import train_adapter
 from pipeline.training.fitting import Run, Words
 from pipeline.training.heads import train_drafter
 from pipeline.types import Caption, Cycle, Draft, Emitted, Rule, Scores, Span, Verdict
+from pipeline.vlms import mini
 from streams.types import InputError, Window
 
 WINDOWS = [toy_window(0), toy_window(1_000_000)]
@@ -35,7 +42,7 @@ def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "Limits", partial(Limits, 21))
 
 
-def measured(names: list[str], temperature: float = 0.0, replayed: list[Window] | None = None) -> BenchTable:
+def measured(names: list[str], temperature: float = 0.0, replayed: list[list[Window]] | None = None) -> BenchTable:
     table = BenchTable()
     rule, limits = rule_for("", temperature), Limits(max_new_tokens=21, budget=6)
     for _ in compare(toy_models(same=True), names, WINDOWS, replayed or [], table, QUESTION, rule, limits):
@@ -87,7 +94,7 @@ def test_times_are_told_apart() -> None:
 
 def test_a_sequence_that_goes_on_is_one_conversation() -> None:
     same = [toy_window(7_000_000 * second) for second in range(3)]
-    table = measured(["recall"], replayed=same)
+    table = measured(["recall"], replayed=[same])
     assert set(table.runs) == {"detailed", *REPLAYED}
     assert table.broken() == []
     recall = table.runs["replay"]["recall"]
@@ -104,11 +111,11 @@ def test_a_lossy_verdict_under_a_lossless_rule_is_found_out(monkeypatch: pytest.
     assert table.broken() == []  # a rule that says it is lossy may differ
 
 
-def test_the_sequence_goes_on_after_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips, "STORY_S", 1.0)
-    first, second, third = clips.sequence(3)
-    assert [window.start_us for window in (first, second, third)] == [0, 1_000_000, 2_000_000]
-    for window in (first, second, third):
+def test_after_the_story_come_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "STORY_S", 1.5)
+    told, scene = clips.sequences(3, stride_s=0.5)
+    assert [window.start_us for window in (*told, *scene)] == [0, 500_000, 0]
+    for window in (*told, *scene):
         assert window.start_us <= window.events["t"].min() <= window.events["t"].max() < window.end_us
         assert all(window.start_us <= frame.t_us < window.end_us for frame in window.frames)
 
@@ -148,10 +155,10 @@ def test_no_evidence_is_no_number() -> None:
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands with toy models on toy windows."""
-    for module in (benching, calibrating):
+    for module in (benching, calibrating, replaying):
         monkeypatch.setattr(module, "load", lambda options: toy_models())
     monkeypatch.setattr(clips, "clips", lambda count: WINDOWS[:count])
-    monkeypatch.setattr(clips, "sequence", lambda count: WINDOWS)
+    monkeypatch.setattr(clips, "sequences", lambda count, stride_s=1.0: [WINDOWS[:count]])
 
 
 def run(*arguments: str) -> tuple[Result, dict]:
@@ -184,6 +191,74 @@ def test_bench_says_loudly_that_a_rule_was_not_lossless(monkeypatch: pytest.Monk
     assert "NOT LOSSLESS: vlm gave" in result.stderr
     assert line["drafters"]["vlm"]["identity"] < 1
     assert "NOT LOSSLESS" in (tmp_path / "bench.md").read_text()
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_replay_is_benched_by_itself(tmp_path: Path) -> None:
+    arguments = ("bench", "--replay", "--clips", "2", "--drafters", "recall,vlm")
+    result, line = run(*arguments, "--out", str(tmp_path), "--json")
+    assert result.exit_code == 0, result.output
+    assert (line["type"], line["source"], line["sequences"], line["broken"]) == ("bench", "scenes", [2], [])
+    assert {length: list(rows) for length, rows in line["by_length"].items()} == {
+        length: [PLAIN, "recall", "vlm"] for length in REPLAYED}
+    assert set(line["best"]) == set(REPLAYED)
+    assert all(row["identity"] == 1 for rows in line["by_length"].values() for row in rows.values())
+    assert (tmp_path / "bench.png").exists()
+    result, line = run(*arguments[:1], "--replay", str(bundled_recording()), *arguments[2:], "--stride", "7", "--json")
+    assert (result.exit_code, line["sequences"], line["stride_s"]) == (0, [2], 7)
+    for bad, said in ((("--replay", "nothing.aedat4"), "nothing.aedat4"), (("--replay", "--stride", "0"),
+                      "is not allowed"), (("--replay", "--peers"), "different comparisons")):
+        result = CliRunner().invoke(main, ["bench", *bad])
+        assert (result.exit_code, said in result.stderr) == (2, True), result.output
+
+
+def test_a_replay_looks_at_the_next_window_meanwhile() -> None:
+    looked, models = list[int](), toy_models(same=True)
+    first = Event()
+
+    def look(window: Window) -> None:
+        looked.append(window.start_us)
+        if len(looked) == 2:
+            first.set()
+
+    models.rgb.look = look  # type: ignore[method-assign]
+    captioner = Captioner(models)
+    with closing(read_ahead(iter(WINDOWS), captioner, "none")) as ahead:
+        begun = next(ahead)
+        assert first.wait(10)  # before anybody asks about the first
+        assert (begun.start_us, looked) == (0, [0, 1_000_000])
+        assert [window.start_us for window in ahead] == [1_000_000]
+
+
+def test_a_window_is_looked_at_once_by_whoever_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, entered, go_on = list[int](), Event(), Event()
+    real = mini.event_input
+
+    def slow(window: Window) -> np.ndarray:
+        looked.append(window.start_us)
+        entered.set()
+        assert go_on.wait(10)
+        return real(window)
+
+    monkeypatch.setattr(mini, "event_input", slow)
+    vlm = mini.load("event")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(vlm.look, WINDOWS[0])
+        assert entered.wait(10)
+        second = pool.submit(vlm.slots, WINDOWS[0])
+        go_on.set()
+        first.result()
+        assert second.result() is vlm.slots(WINDOWS[0])
+    assert looked == [0]
+
+
+def test_what_was_waited_for_counts() -> None:
+    """Who answers fast waits for the next window: that is a part of a replay's time."""
+    runs = Runs()
+    cycle = Cycle(0, [], [Emitted("a", 7, "plain")], [Span("prefill", 0.0, 1.0), Span("verify", 1.0, 2.0)])
+    caption = Caption(0, 1, "?", "a", "x", "greedy", True, 1, 1, 0, 0, None, None, 2.0, 2.0, None, None, None)
+    runs.add(5, Answer(caption, [cycle]), [7], first=True, seconds=3.5)
+    assert (runs.seconds[5], runs.writing[5]) == (3.5, 1.0)
 
 
 @pytest.mark.usefixtures("toy")

@@ -56,6 +56,9 @@ class ToyVLM:
         view = torch.full((1, self.hidden_size), float(window.start_us % 7) / 7)
         return DecoderSession(self.decoder, lambda: view, tokenizer().prompt(prompt), capacity=390, taps=self.taps)
 
+    def look(self, window: Window) -> None:
+        pass
+
 
 def toy_models(same: bool = False) -> Models:
     """A verifier and an event VLM; `same` makes the event VLM a copy of the verifier."""

@@ -72,7 +72,7 @@ class AdapterDrafter:
     """
 
     def __init__(self, name: str, models: Models, adapter: Adapter, event: VLM | None) -> None:
-        self.name, self._tokenizer, self._adapter, self._event = name, models.tokenizer, adapter, event
+        self.name, self._tokenizer, self._adapter, self.event = name, models.tokenizer, adapter, event
         self.compared = adapter.name
         assert models.rgb.decoder is not None
         self._verifier = models.rgb.decoder
@@ -84,8 +84,8 @@ class AdapterDrafter:
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Read the events and the prompt; levels that read the verifier's states wait for them."""
         self._session: Session | None = None
-        if self._event is not None:
-            self._session = self._event.open(window, prompt)
+        if self.event is not None:
+            self._session = self.event.open(window, prompt)
             self._session.prefill()
         self._rule, self._known = rule, 0
         self._past: Past | None = None

@@ -28,7 +28,7 @@ from pipeline.decoder import Decoder
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.models import Models
 from pipeline.trees import grow_ranks
-from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
+from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
 VARIANTS = ("chain",)
@@ -103,6 +103,7 @@ class MedusaDrafter:
     """Draws a tree of fixed shape from one look of all heads."""
 
     compared: str | None = None
+    event: VLM | None = None
 
     def __init__(self, name: str, heads: MedusaHeads, tree: Sequence[tuple[int, ...]], eos: int, words: int) -> None:
         """words: of the verifier; special tokens that the heads have never seen they do not say."""

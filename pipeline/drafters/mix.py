@@ -18,7 +18,7 @@ import torch
 from pipeline import drafters
 from pipeline.chances import Chances, likeliest
 from pipeline.models import Models
-from pipeline.types import Draft, Drafter, Prefix, Rule, Scores, Verdict
+from pipeline.types import VLM, Draft, Drafter, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
 DEFAULT = ("vlm", "recall", "eagle")
@@ -55,6 +55,11 @@ class MixDrafter:
         self.name, self._members, self._chances = name, members, Chances()
         self.parameters = sum(member.parameters for member in members)
         self.compared = "+".join(dict.fromkeys(member.compared for member in members if member.compared)) or None
+
+    @property
+    def event(self) -> VLM | None:
+        """The event VLM that any of them reads windows with."""
+        return next((member.event for member in self._members if member.event is not None), None)
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Every member begins; those that wait for the verifier should come last."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.drafters import refuse_variant
 from pipeline.models import Models
-from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
+from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Window
 
 
@@ -22,6 +22,7 @@ class NoneDrafter:
     name = "none"
     parameters = 0
     compared: str | None = None
+    event: VLM | None = None
 
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
         """Nothing to do."""

@@ -25,7 +25,7 @@ from pipeline.chances import Chances
 from pipeline.drafters import folder_of
 from pipeline.models import Models
 from pipeline.ngrams import LONGEST, Alignment, NGrams, following
-from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
+from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
 VARIANTS = ("empty",)
@@ -84,6 +84,7 @@ class RecallDrafter:
 
     parameters = 0
     compared: str | None = None
+    event: VLM | None = None
 
     def __init__(self, name: str, models: Models, told: NGrams | None = None) -> None:
         self.name, self._tokenizer, self._specials = name, models.tokenizer, set(models.tokenizer.specials.values())

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipeline.drafters import verifier_of
 from pipeline.models import Models
-from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
+from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
 THRESHOLD = 0.985
@@ -81,6 +81,7 @@ class SkipDrafter:
 
     parameters = 0
     compared: str | None = "own"
+    event: VLM | None = None
 
     def __init__(self, name: str, threshold: float, eos: int) -> None:
         self.name, self._threshold, self._eos = name, threshold, eos

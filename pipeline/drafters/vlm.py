@@ -15,7 +15,7 @@ import torch
 from pipeline.models import Models
 from pipeline.translation import TextDrafter
 from pipeline.trees import grow
-from pipeline.types import Draft, Prefix, Rule, Scores, Verdict
+from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
 VARIANTS = ("tree",)
@@ -46,6 +46,7 @@ class VlmDrafter:
         assert models.event is not None
         self.name, self._models, self._branching = name, models, branching
         self._known = 0
+        self.event: VLM | None = models.event
         self.parameters = models.event.parameters
         self.compared = None if models.adapter is None else models.adapter.name
 

@@ -63,6 +63,9 @@ class AutoVLM:
         return HubSession(self._model, lambda: self.inputs(window, question), self._marks, self.tokenizer.size,
                           self.trees)
 
+    def look(self, window: Window) -> None:
+        """Pictures are read together with the question: nothing to do before it."""
+
     def inputs(self, window: Window, question: str) -> Mapping[str, Tensor]:
         """What the model is given: tokens and pixels. Raises InputError where the processor refuses."""
         images = [Image.fromarray(frame.image) for frame in pick_frames(window, self._frames)]

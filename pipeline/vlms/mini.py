@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ class MiniVLM:
         self.taps: tuple[int, ...] = (model.pointing_layer, *levels, FINAL)
         self.hidden_size = model.decoder.config.hidden_size
         self._recent: deque[tuple[Window, Slots]] = deque(maxlen=RECENT)
+        self._looking = threading.Lock()
 
     def open(self, window: Window, prompt: str) -> DecoderSession:
         """Begin an answer; pixels are read by Session.prefill(). Raises InputError for an endless question."""
@@ -90,12 +92,26 @@ class MiniVLM:
             return slots, Memory.none(1, slots.found.device)
         return slots, remember(self.slots(before))
 
-    @torch.inference_mode()
+    def look(self, window: Window) -> None:
+        """See what there is in a window that will be asked about."""
+        self.slots(window)
+
     def slots(self, window: Window) -> Slots:
-        """What the eye sees in a window; the last few windows are not looked at again."""
-        for known, slots in self._recent:
-            if known.events is window.events and known.frames is window.frames:
-                return slots
+        """What the eye sees in a window; the last few windows are not looked at again. While somebody looks at a
+        window that nobody has seen, others who want to wait: it may be the same."""
+        known = self._known(window)
+        if known is None:
+            with self._looking:
+                known = self._known(window) or self._looked_at(window)
+        return known
+
+    def _known(self, window: Window) -> Slots | None:
+        # a copy: another thread may add to it
+        return next((slots for known, slots in list(self._recent)
+                     if known.events is window.events and known.frames is window.frames), None)
+
+    @torch.inference_mode()
+    def _looked_at(self, window: Window) -> Slots:
         pixels = torch.from_numpy(rgb_input(window) if self.side == "rgb" else event_input(window))
         eye = self.model.eye
         slots = eye.slots(eye(pixels[None].to(self.model.decoder.embed.weight.device)))
