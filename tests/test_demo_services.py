@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from app import demo
 from app.compose import ModelOptions
 from app.demo import Pairs, measured_curves, pairs_of
 from pipeline.models import WEIGHTS
@@ -42,3 +43,21 @@ def test_curves_of_the_bundled_pair_rise_from_measured_guesses(tmp_path: Path) -
     commit = json.loads((WEIGHTS / "calibration.json").read_text())["commit"]
     assert not commit.endswith("dirty")
     assert measured_curves(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("host", "login", "warned"), [
+    ("127.0.0.1", None, False), ("0.0.0.0", None, True), ("0.0.0.0", "ada:lovelace1843", False)])
+def test_a_page_that_others_reach_warns_unless_it_has_a_password(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str, login: str | None,
+        warned: bool) -> None:
+    monkeypatch.setattr("ui.build_app", lambda services, login, hosts: (login, hosts))
+    monkeypatch.setattr("ui.serve", lambda app, *at: served.append(app))
+    monkeypatch.setattr(demo, "services", lambda *given: None)
+    monkeypatch.setattr(demo, "load", lambda options: None)
+    served: list[tuple] = []
+    demo.run(None, host, 0, False, ModelOptions(), login)
+    told = capsys.readouterr().err
+    assert ("everybody who reaches" in told and "--auth user:password" in told) == warned
+    ((asked, hosts),) = served
+    assert asked == login
+    assert (hosts is None) == (host != "127.0.0.1")

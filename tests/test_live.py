@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 import pytest
 import toy_services
 from starlette.testclient import TestClient, WebSocketTestSession
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from toy_services import BROKEN, SLOW, TREE, ToyModels, said
 from toy_sources import FeedSource, events_at, toy_info
 
@@ -19,7 +20,7 @@ import ui
 from streams.player import Player
 from streams.types import InputError
 from ui.caption_clock import CaptionClock
-from ui.live import CREDITS, REPLACED, UNKNOWN
+from ui.live import CREDITS, REPLACED, UNKNOWN, Connection
 from ui.protocol import EVENT_PICTURE, VERSION
 from ui.services import Services
 from ui.session import Session
@@ -136,6 +137,33 @@ def test_a_second_connection_of_the_same_page_replaces_the_first(world: World) -
             with pytest.raises(WebSocketDisconnect) as ended:
                 first.until("never")
             assert ended.value.code == REPLACED
+
+
+class LeavingPage(WebSocket):
+    """A page that closes as soon as it is sent something, while other things are on their way to it."""
+
+    def __init__(self) -> None:
+        super().__init__({"type": "websocket"}, self._hear, self._tell)
+        self.client_state = self.application_state = WebSocketState.CONNECTED
+
+    async def _hear(self) -> dict:
+        await asyncio.Event().wait()
+
+    async def _tell(self, message: dict) -> None:
+        self.application_state = WebSocketState.DISCONNECTED
+        raise RuntimeError("cannot send once a close message has been sent")
+
+
+def test_a_page_that_leaves_while_it_is_sent_something_is_no_error(
+        world: World, caplog: pytest.LogCaptureFixture) -> None:
+    session = world.visit()
+
+    async def connect() -> None:
+        await asyncio.wait_for(Connection(LeavingPage(), session).run(), 10)
+
+    asyncio.run(connect())
+    assert not session.connected
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 # What comes

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 import anyio
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ui.guard import own_origin
 from ui.painter import Painter
@@ -108,7 +108,10 @@ class Connection:
         except WebSocketDisconnect:
             log.debug("the page is gone")
         except Exception:
-            log.exception("the live channel broke off")
+            if WebSocketState.DISCONNECTED in (self._ws.client_state, self._ws.application_state):
+                log.debug("the page left while it was sent something", exc_info=True)
+            else:
+                log.exception("the live channel broke off")
         all_jobs.cancel()
 
     async def _close(self) -> None:
