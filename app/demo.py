@@ -106,7 +106,8 @@ def measured_curves(folder: Path) -> dict[str, Curve]:
     line = json.loads(path.read_text(encoding="utf-8"))
     return {name: Curve([list(point) for point in zip(row["curves"]["all"]["cos_sim"],
                                                       row["curves"]["all"]["acceptance"], strict=True)],
-                        f"parafovea calibrate on {line['clips']} scenes, {row['guesses']} guesses")
+                        f"rising fit to {row['guesses']} guesses on {line['clips']} scenes "
+                        "(parafovea calibrate, greedy)")
             for name, row in line["drafters"].items()}
 
 

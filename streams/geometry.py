@@ -17,6 +17,10 @@ STRAY_SHARE = 1e-4
 """Share of events that may lie outside: damage must not enlarge the sensor."""
 FEW_STRAYS = 3
 """So many events, of at least 200 times as many, lie outside if they would more than double the sensor."""
+MOST_STRAYS = 0.25
+"""Share of events that may lie outside of every known sensor, as thin as THIN: a stretch of foreign bytes does that."""
+THIN = 0.02
+"""Events per column or row, over that of where most events are, below which they are damage, not a large sensor."""
 
 SENSORS = [Resolution(*size) for size in (
     (34, 34), (128, 128), (240, 180), (304, 240), (320, 240), (346, 260), (320, 320), (480, 320), (640, 480),
@@ -51,7 +55,18 @@ class Extent:
         for sensor in SENSORS:
             if width <= sensor.width <= 2 * width and height <= sensor.height <= 2 * height:
                 return sensor
-        return Resolution(width, height)
+        return Resolution(_known_side(self._columns, width, SENSORS[-1].width),
+                          _known_side(self._rows, height, SENSORS[-1].height))
+
+
+def _known_side(counts: np.ndarray, side: int, largest: int) -> int:
+    """A side that is larger than that of any known sensor, without what lies thinly beyond those."""
+    within = np.cumsum(counts[:side])
+    total, beyond = int(within[-1]), int(within[-1] - within[min(largest, side) - 1])
+    # Where most events are they lie densely, whatever else the damage has scattered over the sensor.
+    core = int(np.searchsorted(within, (1 - MOST_STRAYS) * total)) + 1
+    thin = beyond / max(1, side - largest) < THIN * (1 - MOST_STRAYS) * total / core
+    return _side(counts[:largest]) if thin and beyond < MOST_STRAYS * total else side
 
 
 def _side(counts: np.ndarray) -> int:

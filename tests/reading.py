@@ -57,18 +57,3 @@ def check_frames(path: Path, events: Events, frames: list[Frame]) -> None:
         found, pictures = split(source)
         assert [picture.t_us for picture in pictures] == [frames[-1].t_us]
         np.testing.assert_array_equal(found, events[events["t"] >= frames[-1].t_us - 100_000])
-
-
-def check_valid(source: Source) -> None:
-    """Everything that a damaged recording delivers is inside the sensor, sorted, and of the stated size."""
-    last_us, info = None, source.info
-    for item in source:
-        if isinstance(item, Frame):
-            assert item.resolution == info.frame_resolution
-            continue
-        assert len(item) > 0
-        assert info.event_resolution is not None
-        assert info.event_resolution.contains(item)
-        assert np.all(np.diff(item["t"]) >= 0)
-        assert last_us is None or item["t"][0] >= last_us
-        last_us = item["t"][-1]
