@@ -2,6 +2,7 @@
 
     python tests/measure_page.py                    # pictures per second, seeking, words; 640x480 at 1 M events/s
     python tests/measure_page.py --minutes 60       # memory of both sides over an hour of captions and questions
+    python tests/measure_page.py --link 60          # the same page over 60 kB/s with 150 ms of latency
 
 The server runs in a process of its own with the bundled pair; it notes when each verdict was there.
 """
@@ -116,6 +117,13 @@ def ask(page: Any) -> None:
     page.wait_for_function("before => window.spans.length > before", arg=answered)
 
 
+def words(page: Any, log: Path) -> np.ndarray:
+    """ms from every verdict until its message was there and until it was painted, [N, 2]."""
+    told = page.evaluate("window.words")
+    noted = {f"{a} {b}": float(c) for a, b, c in (line.split() for line in log.read_text().splitlines())}
+    return np.array([[at - noted[key] for at in times] for key, times in told.items() if key in noted and times[1]])
+
+
 def behaviour(page: Any, log: Path) -> dict[str, Any]:
     """Pictures per second playing and answering, seeking, words."""
     page.get_by_label("live captions").uncheck()
@@ -126,14 +134,12 @@ def behaviour(page: Any, log: Path) -> dict[str, Any]:
     pictures, spans = page.evaluate("[window.pictures, window.spans]")
     shown = sum(begin <= at <= end for begin, end in spans for at, _ in pictures)
     answering_s = sum(end - begin for begin, end in spans) / 1000
-    told = page.evaluate("window.words")
-    noted = {f"{a} {b}": float(c) for a, b, c in (line.split() for line in log.read_text().splitlines())}
-    words = np.array([[at - noted[key] for at in times] for key, times in told.items() if key in noted and times[1]])
+    late = words(page, log)
     page.get_by_label("live captions").uncheck()
     page.locator(".play").click()
     seeks = [page.evaluate(SEEK, round(float(t), 3)) for t in np.random.default_rng(1).uniform(0.5, 7.5, 40)]
     return {"pictures_per_s_playing": playing, "pictures_per_s_answering": round(shown / answering_s, 1),
-            "seek_ms": spread(seeks), "word_received_ms": spread(words[:, 0]), "word_on_page_ms": spread(words[:, 1])}
+            "seek_ms": spread(seeks), "word_received_ms": spread(late[:, 0]), "word_on_page_ms": spread(late[:, 1])}
 
 
 def memory(page: Any, server: int, minutes: float) -> dict[str, Any]:
@@ -164,7 +170,35 @@ def memory(page: Any, server: int, minutes: float) -> dict[str, Any]:
     return {"minutes": minutes, "samples": len(at), "means_of_thirds": thirds, "growth_per_hour": slopes}
 
 
-def measure(minutes: float | None) -> dict[str, Any]:
+def slow(page: Any, log: Path, kb_per_s: float) -> dict[str, Any]:
+    """Over a slow line: pictures of both kinds per second, seconds of the recording per second, how late words are."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Network.enable")
+    line = {"offline": False, "latency": 150, "uploadThroughput": 1e3 * kb_per_s, "downloadThroughput": 1e3 * kb_per_s}
+    devtools.send("Network.emulateNetworkConditions", line)
+    page.reload()  # an open connection is not slowed down
+    page.wait_for_function("document.querySelector('.view')?.dataset.painted !== undefined")
+    page.evaluate(WATCH)
+    page.get_by_label("live captions").uncheck()
+    page.wait_for_timeout(3000)
+    page.evaluate("""() => {
+        window.seen = [];
+        pf.on('picture', ({kind, at}) => window.seen.push([kind, performance.now() / 1000, at]));
+    }""")
+    page.wait_for_timeout(20_000)
+    seen = np.array(page.evaluate("window.seen"))
+    for _ in range(6):
+        ask(page)
+    events = seen[seen[:, 0] == 1]
+    steps = np.diff(events[:, 2])
+    played_s = steps[steps > 0].sum() / (1 - np.mean(steps < 0))  # the step back to the beginning counts too
+    return {"kb_per_s": kb_per_s, "event_pictures_per_s": round(len(steps) / np.ptp(events[:, 1]), 1),
+            "rgb_pictures_per_s": round((len(seen) - len(events) - 1) / np.ptp(seen[seen[:, 0] == 2, 1]), 1),
+            "recording_s_per_s": round(played_s / np.ptp(events[:, 1]), 3),
+            "word_on_page_ms": spread(words(page, log)[:, 1])}
+
+
+def measure(minutes: float | None, kb_per_s: float | None) -> dict[str, Any]:
     """Start server and browser, measure, end both."""
     from playwright.sync_api import sync_playwright
 
@@ -189,6 +223,8 @@ def measure(minutes: float | None) -> dict[str, Any]:
             page.goto(f"http://127.0.0.1:{port}/")
             page.wait_for_function("document.querySelector('.view')?.dataset.painted !== undefined")
             page.evaluate(WATCH)
+            if kb_per_s is not None:
+                return slow(page, log, kb_per_s)
             return behaviour(page, log) if minutes is None else memory(page, server.pid, minutes)
     finally:
         server.terminate()
@@ -199,12 +235,13 @@ def main() -> None:
     """Measure, or serve for a measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--link", type=float, metavar="KB_PER_S")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(int(arguments.serve[0]), arguments.serve[1], Path(arguments.serve[2]))
     else:
-        result = {"type": "page", "cores": os.cpu_count(), **measure(arguments.minutes)}
+        result = {"type": "page", "cores": os.cpu_count(), **measure(arguments.minutes, arguments.link)}
         print(json.dumps(result))
         for name, (_, middle, last) in result.get("means_of_thirds", {}).items():
             if last > ALLOWED * middle:
