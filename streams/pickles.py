@@ -13,6 +13,7 @@ import io
 import math
 import pickle
 import re
+import struct
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ MAGIC = b"\x93NUMPY"
 PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 """Numbers of fixed size: the only types that are read."""
 REFUSALS = (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
-            OverflowError, ZeroDivisionError, MemoryError, AssertionError, SyntaxError, TokenError)
+            OverflowError, ZeroDivisionError, MemoryError, AssertionError, SyntaxError, TokenError, struct.error)
 """What pickle and NumPy raise on content that is not what it claims to be."""
 
 

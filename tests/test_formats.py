@@ -141,16 +141,6 @@ def test_a_header_alone_is_one_sentence() -> None:
         open_source(str(REAL / "tonic_sample_aedat_header.aedat"))
 
 
-@needs_real
-def test_event_stream_agrees_with_its_own_library() -> None:
-    library = pytest.importorskip("event_stream")
-    theirs = np.concatenate(list(library.Decoder(str(REAL / "faery_dvs.es"))))
-    ours = read(REAL / "faery_dvs.es")
-    for name in ("t", "x", "p"):
-        np.testing.assert_array_equal(ours[name], theirs[name])
-    np.testing.assert_array_equal(ours["y"], 239 - theirs["y"])
-
-
 @pytest.mark.parametrize("name", ["evt2", "evt3", "dat", "es", "csv"])
 def test_faery_reads_what_we_read_and_we_read_what_it_writes(name: str, tmp_path: Path) -> None:
     faery = pytest.importorskip("faery")
@@ -171,19 +161,6 @@ def test_faery_reads_what_we_read_and_we_read_what_it_writes(name: str, tmp_path
     # It begins most files at time 0.
     np.testing.assert_array_equal(found["t"] - found["t"][0], events["t"] - events["t"][0])
     np.testing.assert_array_equal(found[["x", "y", "p"]], events[["x", "y", "p"]])
-
-
-@needs_real
-def test_bags_agree_with_another_reader() -> None:
-    rosbags = pytest.importorskip("rosbags.rosbag1")
-    library = pytest.importorskip("evt3")
-    decoder, n_theirs = library.Decoder(), 0
-    with rosbags.Reader(REAL / "ros1_test_events_1.bag") as bag:
-        for _, _, raw in bag.messages():
-            content = bytes(raw)
-            at = content.index(b"evt3") + 9
-            n_theirs += len(decoder.feed(content[at:]))
-    assert len(read(REAL / "ros1_test_events_1.bag")) == n_theirs
 
 
 @pytest.mark.parametrize("name", ["evt3", "csv"])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import written
 from reading import put, random_events, read
-from written import write
 
 
 def test_evt3_vectors(tmp_path: Path) -> None:
@@ -50,13 +49,3 @@ def test_old_dat_files_have_other_bits(tmp_path: Path) -> None:
     header = b"% Data file\n% Version 1\n% Width 304\n% Height 240\n\0\x08"
     found = read(put(tmp_path, "o.dat", header + words.tobytes()))
     assert found.tolist() == [(10, 300, 100, True), (20, 7, 0, False)]
-
-
-def test_evt3_agrees_with_another_decoder(tmp_path: Path) -> None:
-    library = pytest.importorskip("evt3")
-    events = random_events(20_000, span_us=40_000_000)
-    path = write("evt3", tmp_path, events)
-    theirs = library.decode_file(str(path))
-    ours = read(path)
-    np.testing.assert_array_equal(ours["t"], np.asarray(theirs.t))
-    np.testing.assert_array_equal(ours["x"], np.asarray(theirs.x))

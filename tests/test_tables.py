@@ -11,6 +11,7 @@ import pytest
 import written
 from reading import SENSOR, put, random_events, read, split
 
+from streams.pickles import load_npy
 from streams.sources import open_source
 from streams.types import Events, InputError
 
@@ -114,6 +115,18 @@ def test_every_pickle_protocol(protocol: int, tmp_path: Path) -> None:
     np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": ()})
     content = buffer.getvalue() + pickle.dumps(np.array(table, dtype=object), protocol)
     np.testing.assert_array_equal(read(put(tmp_path, "p.npy", content)), events)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_pickle_that_is_cut_anywhere_is_one_sentence(protocol: int, tmp_path: Path) -> None:
+    events = random_events(40)
+    table = {name: events[name].astype(np.int64) for name in "txyp"}
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": ()})
+    content = buffer.getvalue() + pickle.dumps(np.array(table, dtype=object), protocol)
+    for n_bytes in range(10, len(content)):
+        with pytest.raises(InputError, match="holds no plain arrays"):
+            load_npy(put(tmp_path, "cut.npy", content[:n_bytes]))
 
 
 @pytest.mark.parametrize("kind", ["structured", "shuffled", "table", "seconds"])
