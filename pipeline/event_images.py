@@ -10,17 +10,13 @@ the active pixels change colour between them.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
-
 import numpy as np
 
-from streams.representations import pixel_index
+from streams.representations import Conflict, polarity_image
 from streams.types import Events, Resolution
 
-Conflict: TypeAlias = Literal["positive", "last", "negative"]
-CONFLICTS: tuple[str, ...] = get_args(Conflict)
-
-ON, OFF, WHITE = (255, 0, 0), (0, 0, 255), 255
+COLOURS = np.array([(255, 255, 255), (255, 0, 0), (0, 0, 255)], np.uint8)
+"""White, red for ON, blue for OFF."""
 
 SPAN_US = 50_000
 """What EventGPT was trained on."""
@@ -31,16 +27,7 @@ FEWEST = 5_000
 
 def render(events: Events, resolution: Resolution, conflict: Conflict = "positive") -> np.ndarray:
     """Sorted events as uint8 RGB [H, W, 3]; conflict: which polarity a pixel with both shows."""
-    image = np.full((resolution.height * resolution.width, 3), WHITE, np.uint8)
-    pixels, on = pixel_index(events, resolution), events["p"]
-    if conflict == "last":
-        # numpy assigns in order, so the newest event of a pixel stays
-        image[pixels] = np.where(on[:, None], np.array(ON, np.uint8), np.array(OFF, np.uint8))
-    else:
-        order = ((OFF, ~on), (ON, on))
-        for colour, which in order if conflict == "positive" else reversed(order):
-            image[pixels[which]] = colour
-    return image.reshape(*resolution.hw, 3)
+    return COLOURS.take(polarity_image(events, resolution, conflict), axis=0)
 
 
 def cropped(events: Events) -> Resolution:

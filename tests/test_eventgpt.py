@@ -16,12 +16,13 @@ from tiny_checkpoints import QUESTION, SIDE, events, tiny_clip, tiny_eventgpt, t
 from transformers import AutoTokenizer, CLIPVisionModel, LlamaForCausalLM
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from pipeline.event_images import CONFLICTS, around_middle, cropped, equal_counts, render
+from pipeline.event_images import around_middle, cropped, equal_counts, render
 from pipeline.models import load_models
 from pipeline.placement import Placement
 from pipeline.prompted import PromptedVLM
 from pipeline.types import Draft, Verdict
 from pipeline.vlms import eventgpt
+from streams.representations import CONFLICTS
 from streams.types import Events, InputError, Resolution, Window
 
 SENSOR = Resolution(48, 36)

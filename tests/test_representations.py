@@ -6,16 +6,21 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from toy_sources import SENSOR, events_at, random_events
 
+from pipeline import representations as tensors
+from streams.reconstruction import reconstructed_frames
 from streams.representations import (
-    LAST_OFF,
-    LAST_ON,
+    CONFLICTS,
     NO_EVENT,
+    OFF,
+    ON,
     decayed_sum,
     event_counts,
     polarity_image,
     signed_sum,
+    space_time_points,
     time_surface,
     voxel_grid,
 )
@@ -29,6 +34,8 @@ PACKETS = {
     "equal times": events_at([500] * 40),
     "slice with stride": random_events(900, SPAN_US)[::3],
 }
+LATER = random_events(3000, SPAN_US, seed=3)
+LATER["t"] += 1_700_000_000_000_000
 FUNCTIONS: dict[str, Callable[[Events, Resolution], np.ndarray]] = {
     "event_counts": event_counts,
     "signed_sum": signed_sum,
@@ -36,7 +43,21 @@ FUNCTIONS: dict[str, Callable[[Events, Resolution], np.ndarray]] = {
     "time_surface": lambda events, resolution: time_surface(events, resolution, SPAN_US, 100.0),
     "decayed_sum": lambda events, resolution: decayed_sum(events, resolution, SPAN_US, 100.0),
     "polarity_image": polarity_image,
+    "ON wins": lambda events, resolution: polarity_image(events, resolution, "positive"),
+    "OFF wins": lambda events, resolution: polarity_image(events, resolution, "negative"),
 }
+TENSOR_FUNCTIONS: dict[str, Callable[[torch.Tensor, Resolution], torch.Tensor]] = {
+    "event_counts": tensors.event_counts,
+    "signed_sum": tensors.signed_sum,
+    "voxel_grid": lambda events, resolution: tensors.voxel_grid(events, resolution, 5, 0, SPAN_US),
+    "time_surface": lambda events, resolution: tensors.time_surface(events, resolution, SPAN_US, 100.0),
+    "decayed_sum": lambda events, resolution: tensors.decayed_sum(events, resolution, SPAN_US, 100.0),
+    "polarity_image": tensors.polarity_image,
+    "ON wins": lambda events, resolution: tensors.polarity_image(events, resolution, "positive"),
+    "OFF wins": lambda events, resolution: tensors.polarity_image(events, resolution, "negative"),
+}
+CLOSE = ("time_surface", "decayed_sum")
+"""Exponentials of numpy and torch may differ in the last bit."""
 
 
 def slow_counts(events: Events) -> np.ndarray:
@@ -122,8 +143,8 @@ def test_polarity_image_shows_the_last_event() -> None:
                                  np.array([True, False, True]))
     image = polarity_image(events, SENSOR)
     assert image.dtype == np.uint8
-    assert image[1, 4] == LAST_OFF
-    assert image[1, 5] == LAST_ON
+    assert image[1, 4] == OFF
+    assert image[1, 5] == ON
     assert np.count_nonzero(image != NO_EVENT) == 2
 
 
@@ -159,3 +180,103 @@ def test_a_decaying_sum_forgets_with_its_time_constant() -> None:
     assert decayed_sum(events, SENSOR, 200, 100.0)[0, 1] == pytest.approx(expected)
     with pytest.raises(ValueError, match="decay time must be positive"):
         decayed_sum(events, SENSOR, 200, 0)
+
+
+def drawn_one_by_one(events: Events, conflict: str) -> np.ndarray:
+    """The definition of polarity_image, event by event."""
+    image = np.zeros(SENSOR.hw, np.uint8)
+    for event in events:
+        value, x, y = ON if event["p"] else OFF, event["x"], event["y"]
+        stays = {"last": False, "positive": image[y, x] == ON, "negative": image[y, x] == OFF}[conflict]
+        image[y, x] = image[y, x] if stays else value
+    return image
+
+
+@pytest.mark.parametrize("conflict", CONFLICTS)
+@pytest.mark.parametrize("events", [*PACKETS.values(), random_events(60, SPAN_US, seed=7)], ids=[*PACKETS, "few"])
+def test_each_conflict_rule_draws_what_it_says(events: Events, conflict: str) -> None:
+    np.testing.assert_array_equal(polarity_image(events, SENSOR, conflict), drawn_one_by_one(events, conflict))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("events", [*PACKETS.values(), random_events(70, SPAN_US, seed=5)], ids=[*PACKETS, "few"])
+def test_tensors_give_the_same(name: str, events: Events) -> None:
+    guarded = events.copy()
+    guarded.setflags(write=False)
+    expected, got = FUNCTIONS[name](events, SENSOR), TENSOR_FUNCTIONS[name](tensors.event_tensor(guarded), SENSOR)
+    assert got.shape == expected.shape
+    if name in CLOSE:
+        np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(got.numpy(), expected)
+    np.testing.assert_array_equal(guarded, events)
+
+
+def test_large_packets_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = random_events(1000, SPAN_US)
+    whole = [polarity_image(events, SENSOR, conflict) for conflict in CONFLICTS]
+    monkeypatch.setattr("streams.representations.PART", 7)
+    monkeypatch.setattr(tensors, "PART", 9)
+    for conflict, image in zip(CONFLICTS, whole, strict=True):
+        np.testing.assert_array_equal(polarity_image(events, SENSOR, conflict), image)
+        np.testing.assert_array_equal(tensors.polarity_image(tensors.event_tensor(events), SENSOR, conflict), image)
+
+
+def test_tensors_take_absolute_times() -> None:
+    begin_us, events = 1_700_000_000_000_000, tensors.event_tensor(LATER)
+    np.testing.assert_array_equal(tensors.times_us(events), LATER["t"])
+    np.testing.assert_array_equal(tensors.voxel_grid(events, SENSOR, 4, begin_us, begin_us + SPAN_US),
+                                  voxel_grid(LATER, SENSOR, 4, begin_us, begin_us + SPAN_US))
+    np.testing.assert_allclose(tensors.time_surface(events, SENSOR, begin_us + 500, 100.0),
+                               time_surface(LATER, SENSOR, begin_us + 500, 100.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("events", PACKETS.values(), ids=PACKETS)
+def test_reconstructed_intensity_is_that_of_the_frames(events: Events) -> None:
+    times_us = [0, 250, 500, 1000, 400_000]
+    frames = reconstructed_frames(events, SENSOR, np.array(times_us))
+    pictures = tensors.reconstructed_intensity(tensors.event_tensor(events), SENSOR, times_us)
+    np.testing.assert_array_equal(pictures, np.stack([frame.image[..., 0] for frame in frames]))
+
+
+@pytest.mark.parametrize(("x", "y"), [(SENSOR.width, 0), (0, SENSOR.height), (65535, 65535)])
+@pytest.mark.parametrize("name", TENSOR_FUNCTIONS)
+def test_tensors_outside_the_sensor_are_refused(name: str, x: int, y: int) -> None:
+    event = events_from_columns(np.array([5]), np.array([x]), np.array([y]), np.array([True]))
+    with pytest.raises(ValueError, match=f"x={x}, y={y}, which is outside 8x6"):
+        TENSOR_FUNCTIONS[name](tensors.event_tensor(event), SENSOR)
+
+
+def test_what_numpy_refuses_tensors_refuse() -> None:
+    event = tensors.event_tensor(events_at([300]))
+    for refused in (lambda: tensors.voxel_grid(event, SENSOR, 0, 0, 1000),
+                    lambda: tensors.voxel_grid(event, SENSOR, 3, 0, 200),
+                    lambda: tensors.time_surface(event, SENSOR, 500, 0.0),
+                    lambda: tensors.decayed_sum(event, SENSOR, 500, 0.0),
+                    lambda: tensors.space_time_points(event, SENSOR, 5, 5)):
+        with pytest.raises(ValueError, match=r"at least one bin|cut them first|positive|span of time"):
+            refused()
+
+
+@pytest.mark.parametrize("events", PACKETS.values(), ids=PACKETS)
+@pytest.mark.parametrize("most", [1, 10, 100_000])
+def test_points_lie_in_the_span_and_keep_polarity(events: Events, most: int) -> None:
+    points, on = space_time_points(events, SENSOR, 200, 800, most)
+    inside = events[(events["t"] >= 200) & (events["t"] < 800)]
+    assert points.dtype == np.float32
+    assert len(points) == len(on) <= most
+    assert len(points) > 0 or not len(inside)
+    np.testing.assert_array_equal(*((part.numpy() if isinstance(part, torch.Tensor) else part) for part in (
+        tensors.space_time_points(tensors.event_tensor(events), SENSOR, 200, 800, most)[0], points)))
+    assert ((points >= 0) & (points <= 1)).all()
+    if most > len(inside):
+        np.testing.assert_array_equal(on, inside["p"])
+        np.testing.assert_allclose(points[:, 0] * SENSOR.width - 0.5, inside["x"], atol=1e-5)
+        np.testing.assert_allclose(points[:, 1] * SENSOR.width - 0.5, inside["y"], atol=1e-5)
+        np.testing.assert_allclose(200 + 600 * points[:, 2], inside["t"], atol=1e-3)
+
+
+def test_points_need_a_span_and_room() -> None:
+    for span in ((5, 5, 10), (0, 5, 0)):
+        with pytest.raises(ValueError, match="a span of time"):
+            space_time_points(events_at([1]), SENSOR, *span)

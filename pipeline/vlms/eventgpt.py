@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from pipeline.assembly import fill, fill_decoder
 from pipeline.decoder import Decoder, DecoderConfig
-from pipeline.event_images import CONFLICTS, SPAN_US, around_middle, cropped, equal_counts, render
+from pipeline.event_images import SPAN_US, around_middle, cropped, equal_counts, render
 from pipeline.pictures import Preparation
 from pipeline.placement import Placement, Size, require
 from pipeline.prompted import PromptedVLM, Split
 from pipeline.shards import Shards, read_json
 from pipeline.vlms.llava import IGNORED
 from pipeline.vocabulary import HubTokenizer
+from streams.representations import CONFLICTS
 from streams.types import InputError, Window
 
 MODEL_TYPES = ("EventChat_llama",)
