@@ -85,9 +85,12 @@ class Soak:
 
     def spread(self) -> float:
         """Largest deviation of a part of the time from the whole, by medians of the memory, as a share."""
-        _, *parts = np.array_split(np.array(self.bytes, float), PARTS)
-        middle = np.median(np.concatenate(parts))
-        return float(max(abs(np.median(part) / middle - 1) for part in parts))
+        later = np.array(self.parts()[1:])
+        return float(np.abs(later / np.median(later) - 1).max())
+
+    def parts(self) -> list[float]:
+        """Median of the memory in each part of the time, bytes."""
+        return [float(np.median(part)) for part in np.array_split(np.array(self.bytes), PARTS)]
 
 
 class _Counting:
@@ -162,6 +165,7 @@ def main() -> None:
                             "rate_mev_s": round(found.produced / seconds / 1e6, 2),
                             "reader_cpu": round((time.process_time() - busy_s) / seconds, 2), "exact": found.exact(),
                             "memory_mb": round(float(np.median(found.bytes)) / 1e6, 1),
+                            "memory_mb_by_part": [round(part / 1e6, 1) for part in found.parts()],
                             "largest_memory_mb": round(max(found.bytes) / 1e6, 1),
                             "memory_spread": round(found.spread(), 4)}
     del line["bytes"]

@@ -81,6 +81,29 @@ def test_an_invalid_source_is_a_defect(tmp_path: Path, monkeypatch: pytest.Monke
     assert damages.outcome_of(base.path, truth, 1).defect == "ZeroDivisionError: integer division or modulo by zero"
 
 
+@pytest.mark.parametrize("harm", ["header", "count", "hole"])
+def test_aedat3_goes_on_behind_the_damage(harm: str, tmp_path: Path) -> None:
+    events = random_events()
+    content = bytearray(write("aedat3", tmp_path, events).read_bytes())
+    # The eleventh packet of a hundred events.
+    begin = content.index(b"!END-HEADER\r\n") + 13 + 10 * (28 + 800)
+    if harm == "hole":
+        del content[begin + 100:begin + 400]
+    else:
+        # The type, or the two highest bytes of capacity and number of events.
+        for place in range(begin, begin + 6) if harm == "header" else (begin + 19, begin + 23):
+            content[place] = 0xFF if harm == "header" else 1
+    with open_source(str(put(tmp_path, "h.aedat", bytes(content))), reconstruct_frames=False) as source:
+        found, _ = split(source)
+        assert "is damaged" in (source.losses.damage or "")
+    lost = {"header": 100, "count": 0, "hole": 200}[harm]
+    assert len(events) - lost <= len(found) + source.losses.n_rejected + source.losses.n_clamped <= len(events) + 100
+    np.testing.assert_array_equal(found[:1000], events[:1000])
+    np.testing.assert_array_equal(found[["x", "y", "p"]][-1800:], events[["x", "y", "p"]][-1800:])
+    # Foreign times in between look like a clock that was set.
+    np.testing.assert_array_equal(np.diff(found["t"][-1800:]), np.diff(events["t"][-1800:]))
+
+
 def test_foreign_coordinates_do_not_make_a_giant_sensor(tmp_path: Path) -> None:
     """Found by the fuzz: pictures of 14 M pixels were made for a recording of 100 x 80 of which a part was shifted."""
     rng = np.random.default_rng(1)

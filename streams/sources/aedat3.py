@@ -31,6 +31,9 @@ HEADER_BYTES = 1 << 20
 POLARITY, FRAME = 1, 2
 PACKET = struct.Struct("<hhiiiiii")
 POLARITY_EVENT = np.dtype([("data", "<u4"), ("t", "<i4")])
+POLARITY_PACKET = re.compile(rb"\x01\0..\x08\0\0\0\x04\0\0\0", re.DOTALL)
+"""How its header begins: type, source, size of an event, place of the time in it."""
+SEARCH_BYTES = 1 << 20
 FRAME_BYTES = 36
 """Of a frame before its pixels: info, 4 times, size, position."""
 LARGEST_PACKET = 1 << 28
@@ -89,7 +92,7 @@ def _begins_us(item: Packet) -> int:
 
 
 def _packets(path: Path, offset: int, losses: Losses) -> Iterator[tuple[int, Packet]]:
-    """(place, raw packet or Frame) as the file has them, none empty; damage ends it and is noted."""
+    """(place, raw packet or Frame) as the file has them, none empty; damage is noted, and what follows it is found."""
     with path.open("rb") as file:
         n_bytes = os.fstat(file.fileno()).st_size
         file.seek(offset)
@@ -97,11 +100,16 @@ def _packets(path: Path, offset: int, losses: Losses) -> Iterator[tuple[int, Pac
             tell_opening(path, offset)
             head = _head(file)
             length = head.event_bytes * head.count if head else LARGEST_PACKET + 1
-            is_last = head is None or length > min(LARGEST_PACKET, n_bytes - file.tell())
-            if is_last:
-                losses.damage = cut_off(path) if head else damaged(path)
-                # Whole events of the last packet are still good.
-                length = (n_bytes - file.tell()) // 8 * 8 if head and head.kind == POLARITY else 0
+            following = None
+            begin = file.tell() if head else offset + 1
+            is_broken = length > min(LARGEST_PACKET, n_bytes - begin) or not _goes_on(file, begin + length, n_bytes)
+            if is_broken:
+                following = _next_packet(file, begin)
+                losses.damage = cut_off(path) if head and following is None else damaged(path)
+                # Whole events before the next packet are still good.
+                whole = min(length, (following or n_bytes) - begin) // POLARITY_EVENT.itemsize * POLARITY_EVENT.itemsize
+                length = whole if head and head.kind == POLARITY else 0
+            file.seek(begin)
             data = file.read(length)
             if head is not None and head.kind == POLARITY and head.event_bytes == POLARITY_EVENT.itemsize:
                 packet = _events(data, head)
@@ -112,9 +120,10 @@ def _packets(path: Path, offset: int, losses: Losses) -> Iterator[tuple[int, Pac
                     frame = _frame(data[start:start + head.event_bytes], head)
                     if frame is not None:
                         yield offset, frame
-            if is_last:
+            if is_broken and following is None:
                 return
-            offset = file.tell()
+            offset = file.tell() if following is None else following
+            file.seek(offset)
 
 
 def _head(file: IO[bytes]) -> _Head | None:
@@ -126,6 +135,28 @@ def _head(file: IO[bytes]) -> _Head | None:
     if kind < 0 or event_bytes <= 0 or overflow < 0 or not 0 <= valid <= count <= capacity:
         return None
     return _Head(kind, event_bytes, overflow, count)
+
+
+def _goes_on(file: IO[bytes], end: int, n_bytes: int) -> bool:
+    """Whether a packet can begin where another ends, or the file ends before one could."""
+    file.seek(end)
+    return n_bytes - end < PACKET.size or _head(file) is not None
+
+
+def _next_packet(file: IO[bytes], begin: int) -> int | None:
+    """The next place from `begin` on where a packet of polarity events can begin; None when there is none."""
+    kept = b""
+    file.seek(begin)
+    while data := file.read(SEARCH_BYTES):
+        kept += data
+        for found in re.finditer(POLARITY_PACKET, kept):
+            place = begin + found.start()
+            file.seek(place)
+            if _head(file) is not None:
+                return place
+        begin, kept = begin + len(kept) - PACKET.size, kept[-PACKET.size:]
+        file.seek(begin + len(kept))
+    return None
 
 
 def _events(data: bytes, head: _Head) -> Events:
