@@ -77,10 +77,11 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Which models and where, on everything that runs a model; given on as one ModelOptions."""
     @wraps(command)
     def with_models(device: str, model: str, drafter_model: str | None, drafter_device: str | None, precision: str,
-                    compiled: bool | None, **others: Any) -> None:
+                    compiled: bool | None, adapter: str | None, **others: Any) -> None:
         from app.compose import ModelOptions
 
-        command(models=ModelOptions(device, model, drafter_model, precision, drafter_device, compiled), **others)
+        command(models=ModelOptions(device, model, drafter_model, precision, drafter_device, compiled, adapter),
+                **others)
 
     for option in (
             click.option("--compile/--no-compile", "compiled", default=None,
@@ -89,6 +90,9 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--dtype", "precision", default="auto", show_default=True, metavar="PRECISION",
                          help="auto (bf16 on a GPU, else fp32), fp32, bf16, fp16, 8-bit or 4-bit; for mini fp32, or "
                               "int8 (faster on a processor, LOSSY against fp32)"),
+            click.option("--adapter", default=None, metavar="FOLDER|ID",
+                         help="an adapter:L1 trained between the two models, through which cos_sim is measured; "
+                              "default: the bundled pair's, none for others"),
             click.option("--drafter-device", default=None, metavar="DEVICE",
                          help="where the event VLM runs; default: beside the RGB VLM"),
             click.option("--drafter-model", default=None, metavar="NAME[:FOLDER]|FOLDER|ID",

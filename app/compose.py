@@ -39,7 +39,8 @@ def choose_device(name: str) -> torch.device:
 @dataclass(frozen=True)
 class ModelOptions:
     """Which models, where and in what precision: devices `auto`, `cpu` or `cuda:N`; models NAME[:FOLDER_OR_ID], a
-    folder or an id; None = the same as the verifier's; compiled: None = where a C compiler is found."""
+    folder or an id; None = the same as the verifier's; compiled: None = where a C compiler is found; adapter: a folder
+    or id of what cos_sim is measured through, None = the bundled pair's."""
 
     device: str = "auto"
     model: str = "mini"
@@ -47,6 +48,7 @@ class ModelOptions:
     precision: str = "auto"
     drafter_device: str | None = None
     compiled: bool | None = None
+    adapter: str | None = None
 
 
 def load(options: ModelOptions) -> Models:
@@ -66,7 +68,7 @@ def load(options: ModelOptions) -> Models:
         raise InputError("--compile needs a C compiler (cc, gcc or clang) that works, and none is here; install one, "
                          "or leave --compile away")
     return load_models(device, options.model, options.drafter_model, options.precision, beside,
-                       options.device == "spread")
+                       options.device == "spread", options.adapter)
 
 
 def bundled_recording() -> Path:

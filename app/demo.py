@@ -78,7 +78,7 @@ def pairs_of(given: ModelOptions) -> tuple[str, dict[str, Loading]]:
     if given.model == BUNDLED and given.drafter_model in (None, BUNDLED):
         return BUNDLED, {}
     guesser = "" if given.drafter_model is None else f" + {given.drafter_model}"
-    bundled = replace(given, model=BUNDLED, drafter_model=None)
+    bundled = replace(given, model=BUNDLED, drafter_model=None, adapter=None)
     return f"{given.model}{guesser}", {BUNDLED: lambda: load(bundled)}
 
 

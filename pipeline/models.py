@@ -80,14 +80,16 @@ NONE = "none"
 
 
 def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model: str | None = None,
-                precision: str = "auto", drafter_device: torch.device | None = None, spread: bool = False) -> Models:
+                precision: str = "auto", drafter_device: torch.device | None = None, spread: bool = False,
+                adapter: str | None = None) -> Models:
     """Load a verifier and an event VLM, each by NAME[:FOLDER_OR_ID], by a folder or by an id; a name is a module of
     pipeline.vlms. Options of its own may follow: eventgpt:FOLDER?conflict=last&slices=3.
 
     drafter_model: the other side of the bundled pair, or of one trained like it, when None; NONE = no event VLM.
     model: NONE = the event VLM answers by itself. drafter_device: that of the verifier when None.
-    spread: the verifier over all devices, through transformers and accelerate.
-    Raises InputError for a name or folder that does not exist.
+    spread: the verifier over all devices, through transformers and accelerate. adapter: a folder or id of an adapter
+    L1 trained between the two, through which cos_sim is measured; None = the one beside the bundled pair.
+    Raises InputError for a name or folder that does not exist, and for an adapter of other sizes.
     """
     drafter_model = drafter_model or (model if model.partition(":")[0] == DEFAULT_MODEL else NONE)
     where, beside = place(device, precision, spread), place(drafter_device or device, precision)
@@ -102,8 +104,10 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
     if how == "words" and isinstance(event, PromptedVLM):
         adopt(event, rgb.tokenizer)
     # an adapter belongs to the two models it was trained between: equal sizes prove nothing
-    adapter = _adapter_beside(drafter_model, beside.device) if model == drafter_model else None
-    return Models(rgb, event, adapter, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb, device), how == "text")
+    between = _adapter_beside(drafter_model, beside.device) if model == drafter_model else None
+    if adapter is not None:
+        between = _adapter_of(located(adapter), rgb, event, beside.device)
+    return Models(rgb, event, between, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb, device), how == "text")
 
 
 def _measured(verifier: VLM, device: torch.device) -> dict[int, float]:
@@ -164,10 +168,25 @@ def _folder(spec: str) -> Path | None:
 def _adapter_beside(spec: str, device: torch.device) -> BottleneckAdapter | None:
     """The adapter in a pair's folder, when there is one."""
     directory = (_folder(spec) or WEIGHTS) / "adapter-L1"
-    if not (directory / "model.safetensors").exists():
-        return None
+    return _adapter_in(directory, device) if (directory / "model.safetensors").exists() else None
+
+
+def _adapter_in(directory: Path, device: torch.device) -> BottleneckAdapter:
     adapter = load_adapter(directory, device)
     if not isinstance(adapter, BottleneckAdapter):
-        raise InputError(f"{directory} holds adapter {adapter.name}, and cos_sim is measured through L1; train it "
-                         "again with: parafovea train adapter:L1")
+        raise InputError(f"{directory} holds adapter {adapter.name}, and cos_sim is measured through L1; train one "
+                         "with: parafovea train adapter:L1")
+    return adapter
+
+
+def _adapter_of(directory: Path, rgb: VLM, event: VLM | None, device: torch.device) -> BottleneckAdapter:
+    """An adapter that somebody named for these two models."""
+    if event is None:
+        raise InputError("--adapter compares an event VLM with the RGB VLM; name one with --drafter-model")
+    adapter = _adapter_in(directory, device)
+    wanted = event.hidden_size, rgb.hidden_size
+    if (found := (adapter.sizes["inputs"], adapter.sizes["outputs"])) != wanted:
+        raise InputError(f"the adapter in {directory} maps {found[0]} numbers to {found[1]}, and {event.name} and "
+                         f"{rgb.name} have {wanted[0]} and {wanted[1]}; train one with: parafovea "
+                         "train adapter:L1")
     return adapter

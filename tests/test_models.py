@@ -9,12 +9,13 @@ import huggingface_hub
 import pytest
 import tiny_hub
 import torch
-from tiny_checkpoints import QUESTION, tiny_llava, tiny_video_llava, window
+from tiny_checkpoints import QUESTION, events, tiny_eventgpt, tiny_llava, tiny_video_llava, window
 
 from pipeline import models
+from pipeline.adapters import BottleneckAdapter, save_adapter
 from pipeline.captioner import Captioner
 from pipeline.models import load_models
-from pipeline.types import Caption
+from pipeline.types import Caption, Cycle
 from streams.types import InputError
 
 CPU = torch.device("cpu")
@@ -92,3 +93,24 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(InputError, match="cannot be read"):
         load_models(CPU, str(tmp_path))
+
+
+def test_an_adapter_that_was_trained_for_two_models_measures_their_cosines(tmp_path: Path) -> None:
+    tiny_llava(tmp_path / "rgb")
+    tiny_eventgpt(tmp_path / "event")
+    pair, folder = (str(tmp_path / "rgb"), str(tmp_path / "event")), str(tmp_path / "between")
+    save_adapter(BottleneckAdapter(64, 64, 8), Path(folder))
+    asked = replace(window(), events=events())
+    for adapter in (None, folder):
+        loaded = load_models(CPU, *pair, adapter=adapter)
+        cycles = [r for r in Captioner(loaded).ask(asked, QUESTION, "vlm") if isinstance(r, Cycle)]
+        cosines = [n.cos_sim for c in cycles for n in c.nodes if n.verdict != "unreached"]
+        assert cosines
+        assert all((cosine is None) == (adapter is None) for cosine in cosines)
+    with pytest.raises(InputError, match="name one with --drafter-model"):
+        load_models(CPU, pair[0], adapter=folder)
+    save_adapter(BottleneckAdapter(32, 64, 8), Path(folder))
+    with pytest.raises(InputError, match="maps 32 numbers to 64"):
+        load_models(CPU, *pair, adapter=folder)
+    with pytest.raises(InputError, match="is not a folder"):
+        load_models(CPU, *pair, adapter=str(tmp_path / "nowhere/at/all"))
