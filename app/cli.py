@@ -307,6 +307,35 @@ def record(source: str, out: Path, seconds: float | None, compression: str, filt
 
 
 @main.command()
+@click.argument("recording", metavar="IN")
+@click.argument("out", type=click.Path(path_type=Path))
+@range_option
+@click.option("--view", type=click.Choice(["events", "rgb", "both"]), default=None,
+              help="default: both where there are frames; rgb and both reconstruct frames where there are none")
+@click.option("--fps", default=30.0, show_default=True, help="pictures per second of the film")
+@click.option("--speed", default=1.0, show_default=True, help="0.1 = slow motion, ten times as long")
+@click.option("--style", type=click.Choice(["events", "histogram", "decay", "surface"]), default="events",
+              show_default=True, help="how events are drawn, as on the page")
+@click.option("--palette", type=click.Choice(["dark", "light", "orange-blue", "grey"]), default="dark",
+              show_default=True)
+@click.option("--accumulation-ms", type=click.IntRange(1, 10_000), default=33, show_default=True,
+              help="how long an event is seen")
+@overwrite_option
+@filter_option
+def export(recording: str, out: Path, part: tuple[float | None, float | None], view: str | None, fps: float,
+           speed: float, style: str, palette: str, accumulation_ms: int, overwrite: bool,
+           filters: tuple[str, ...]) -> None:
+    """Draw a recording IN, or a part of it, into OUT: .mp4 (H.264), .webm (VP9), .gif, or a folder of PNG.
+
+    The folder gets timestamps.txt (µs) and can be opened as a recording itself.
+    """
+    from app.exporting import export
+    from ui.filming import Look
+
+    export(recording, out, part, Look(view or "", style, palette, accumulation_ms), fps, speed, overwrite, filters)
+
+
+@main.command()
 @click.argument("source")
 @frames_option("source")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 = everybody who can reach this machine")

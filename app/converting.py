@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app import terminal
 from app.compose import quiet_libraries
+from streams.cutting import span_of
 from streams.filtering import filtered
 from streams.sources import open_stored
 from streams.types import InputError
@@ -20,7 +21,7 @@ def convert(uri: str, out: Path, part: Part, name: str | None, compression: str 
             filters: Sequence[str] = ()) -> None:
     """Write a part of a recording in the format that the suffix of `out` chooses, and say what is not in it."""
     quiet_libraries()
-    from streams import conversion
+    from streams.conversion import convert as write
     from streams.placing import check_place
     from streams.targets import format_for
 
@@ -32,9 +33,9 @@ def convert(uri: str, out: Path, part: Part, name: str | None, compression: str 
     if out.exists() and Path(uri).exists() and out.samefile(uri):
         raise InputError(f"{out} cannot be read and replaced at once; choose another name")
     with filtered(terminal.opened(uri, open_stored), filters) as source:
-        span = conversion.span_of(source, *part)
+        span = span_of(source, *part)
         with terminal.reading(source.info, "converting", span.start_us, span.end_us) as tell:
-            done = conversion.convert(source, out, span, name, compression=compression,  # type: ignore[arg-type]
+            done = write(source, out, span, name, compression=compression,  # type: ignore[arg-type]
                                       overwrite=overwrite, tell=tell)
     terminal.people.print(f"{out}: {done.format}, " + ", ".join([
         f"{done.n_events:,} events", f"{done.n_frames:,} frames", f"{done.n_bytes / 1e6:.1f} MB",

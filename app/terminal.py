@@ -117,16 +117,18 @@ def opened(uri: str, opener: Callable[[str], Source] = open_source) -> Source:
 
 @contextmanager
 def reading(info: SourceInfo, what: str, start_us: int | None = None,
-            end_us: int | None = None) -> Iterator[Callable[[Packet], None]]:
-    """A bar that moves with the time of the items it is told of, from start_us to end_us or over all of the source."""
+            end_us: int | None = None) -> Iterator[Callable[[Packet | int], None]]:
+    """A bar that moves with the items or times in µs that it is told, from start_us to end_us or over everything."""
     start_us = (info.start_us or 0) if start_us is None else start_us
     end_us = start_us + (info.duration_us or 0) if end_us is None else end_us
     with Progress(console=people, transient=True) as bar:
         task = bar.add_task(what, total=max(1, end_us - start_us))
 
-        def tell(item: Packet) -> None:
-            at_us = item.t_us if isinstance(item, Frame) else int(item["t"][-1]) if len(item) else start_us
-            bar.update(task, completed=at_us - start_us)
+        def tell(item: Packet | int) -> None:
+            if isinstance(item, Frame):
+                item = item.t_us
+            if isinstance(item, int) or len(item):
+                bar.update(task, completed=(item if isinstance(item, int) else int(item["t"][-1])) - start_us)
 
         yield tell
 

@@ -8,24 +8,16 @@ Never more than a few packets are in memory, and never is anything half-written 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from streams.aedat4 import Compression
+from streams.cutting import Span, cut
 from streams.placing import placed
 from streams.targets import format_for, keeps, left_out, open_target
 from streams.targets.content import Facts
-from streams.timeline import begins_us
-from streams.types import Frame, InputError, Packet, Source
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of a recording in µs of its own clock, [start_us, end_us)."""
-
-    start_us: int
-    end_us: int
+from streams.types import Frame, Packet, Source
 
 
 @dataclass(frozen=True)
@@ -37,45 +29,6 @@ class Converted:
     n_frames: int
     n_bytes: int
     left_out: list[str]
-
-
-def span_of(source: Source, start_s: float | None = None, end_s: float | None = None) -> Span:
-    """The part from start_s to end_s, seconds after the recording's start, None = to its end. Raises InputError."""
-    info = source.info
-    begin_us = info.start_us or 0
-    last_us = None if info.duration_us is None else begin_us + info.duration_us
-    if last_us is None and end_s is None:
-        raise InputError(f"{info.name} has no end; say with --range how much of it is meant, such as 0..10")
-    start_us = begin_us + round((start_s or 0.0) * 1e6)
-    end_us = last_us + 1 if end_s is None and last_us is not None else begin_us + round((end_s or 0.0) * 1e6)
-    if last_us is not None:
-        if start_us > last_us:
-            raise InputError(f"{info.name} lasts {(last_us - begin_us) / 1e6:.3f} s; nothing lies after {start_s:g} s")
-        end_us = min(end_us, last_us + 1)
-    if end_us <= start_us:
-        raise InputError(f"a part must end after it begins, got {start_s or 0:g} to {end_s or 0:g} s")
-    return Span(start_us, end_us)
-
-
-def cut(source: Source, span: Span) -> Iterator[Packet]:
-    """Everything of a source within a span: events, and frames by their t_us; no empty packets."""
-    if not source.info.live and source.info.start_us is not None and span.start_us > source.info.start_us:
-        source.seek(span.start_us)
-    for item in source:
-        begin_us = begins_us(item)
-        if begin_us is None:
-            continue
-        if begin_us >= span.end_us:
-            return
-        if isinstance(item, Frame):
-            if span.start_us <= item.t_us < span.end_us:
-                yield item
-        elif begin_us >= span.start_us and item["t"][-1] < span.end_us:
-            yield item
-        else:
-            part = item[item["t"].searchsorted(span.start_us):item["t"].searchsorted(span.end_us)]
-            if len(part):
-                yield part
 
 
 def convert(source: Source, path: Path, span: Span, name: str | None = None, *, compression: Compression | None = None,

@@ -39,7 +39,7 @@ def placed(path: Path, overwrite: bool) -> Iterator[Path]:
     What is made there may be a file or a folder of pictures.
     """
     check_place(path, overwrite)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}-partial{path.suffix}")
     try:
         yield temporary
         if path.is_dir():

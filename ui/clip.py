@@ -1,7 +1,7 @@
 """A clip of an answer: both views of the window that was asked about, then the words as they were made.
 
     pictures = clip_pictures(trace, window)      # a list of Shot: picture and how long it is shown
-    data = as_gif(pictures)                      # or as_mp4(pictures)
+    data = clip_bytes(pictures, ".mp4")          # or ".gif", ".webm"
 
 The window plays at its own speed; the words follow at the times that were measured, slowed down where they would be
 too fast to see, and the clip says by how much. Every verdict has its own shape, as on the page.
@@ -9,13 +9,11 @@ too fast to see, and the clip says by how much. Every verdict has its own shape,
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -23,7 +21,8 @@ from pipeline.types import Cycle, Drafted
 from streams.representations import polarity_image
 from streams.types import InputError, Window
 from ui.answer_messages import AnswerStarted, RoundJudged, Word, WordsDrafted
-from ui.render import PALETTE_COLOURS
+from ui.film import Film
+from ui.filming import event_picture
 from ui.trace import Trace, at_s
 from ui.transcript import Transcript
 
@@ -114,9 +113,7 @@ class _Stage:
     def _views(self, at_us: int) -> Iterator[Image.Image]:
         events = self._window.events
         recent = events[(events["t"] >= at_us - ACCUMULATION_US) & (events["t"] < at_us)]
-        image = Image.fromarray(polarity_image(recent, self._window.resolution))
-        image.putpalette(PALETTE_COLOURS["dark"])
-        yield image.convert("RGB")
+        yield Image.fromarray(event_picture(polarity_image(recent, self._window.resolution), "events", "dark"))
         frames = [frame for frame in self._window.frames if frame.t_us <= at_us] or self._window.frames[:1]
         if frames:
             yield Image.fromarray(np.ascontiguousarray(frames[-1].image))
@@ -160,27 +157,11 @@ class _Stage:
                 drawing.line((x, y + 24, right, y + 24), colour, 1)
 
 
-def as_gif(shots: list[Shot]) -> bytes:
-    """The clip as an animated GIF that repeats."""
-    buffer = io.BytesIO()
-    pictures = [shot.picture.quantize(128, dither=Image.Dither.NONE) for shot in shots]
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], loop=0,
-                     duration=[max(20, round(shot.seconds * 1000)) for shot in shots])
-    return buffer.getvalue()
-
-
-def as_mp4(shots: list[Shot]) -> bytes:
-    """The clip as MP4 (MPEG-4 part 2, what OpenCV writes everywhere; players show it, most browsers do not)."""
+def clip_bytes(shots: list[Shot], suffix: str) -> bytes:
+    """The clip as a film of this kind: ".gif", ".mp4" or ".webm". Raises InputError."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, shots[0].picture.size)
-        if not film.isOpened():
-            raise InputError("this machine cannot write MP4; take the GIF")
-        owed = 0.0
-        for shot in shots:
-            owed += shot.seconds * FPS
-            for _ in range(max(1, round(owed))):
-                film.write(np.asarray(shot.picture)[..., ::-1])
-                owed -= 1
-        film.release()
+        path = Path(folder) / f"clip{suffix}"
+        with Film(path, shots[0].picture.size, FPS) as film:
+            for shot in shots:
+                film.show(np.asarray(shot.picture), shot.seconds)
         return path.read_bytes()

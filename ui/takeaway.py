@@ -12,7 +12,7 @@ from fastapi.responses import Response
 
 from streams.types import InputError
 from ui.answer_messages import Who
-from ui.clip import as_gif, as_mp4, clip_pictures
+from ui.clip import clip_bytes, clip_pictures
 from ui.guard import own_origin
 from ui.links import write_link
 from ui.session import Session
@@ -60,4 +60,4 @@ def _made(session: Session, what: str, who: Who) -> str | bytes:
         return write_link(session.source_name, kept.trace.header)
     if what == "trace":
         return trace_lines(kept.trace)
-    return (as_gif if what == "gif" else as_mp4)(clip_pictures(kept.trace, kept.window))
+    return clip_bytes(clip_pictures(kept.trace, kept.window), f".{what}")
