@@ -127,14 +127,19 @@ def write_format(name: str, path: Path, events: Events) -> None:
 
 
 def images() -> dict[str, Callable[[Events], object]]:
-    """Ways of drawing events at SENSOR; the names begin with the library that draws."""
+    """Ways of drawing events at SENSOR; the names begin with the library that draws. Tensors are made within."""
+    from pipeline import representations as tensors
     from pipeline.event_images import render
-    from streams import representations
+    from streams import representations as arrays
 
     return {
-        "numpy last polarity (page)": lambda events: representations.polarity_image(events, SENSOR),
-        "numpy counts": lambda events: representations.event_counts(events, SENSOR),
-        "numpy EventGPT's": lambda events: render(events, SENSOR),
+        "numpy ON wins": lambda events: arrays.polarity_image(events, SENSOR, "positive"),
+        "numpy last wins": lambda events: arrays.polarity_image(events, SENSOR, "last"),
+        "numpy counts": lambda events: arrays.event_counts(events, SENSOR),
+        "numpy EventGPT's RGB": lambda events: render(events, SENSOR),
+        "torch ON wins": lambda events: tensors.polarity_image(tensors.event_tensor(events), SENSOR, "positive"),
+        "torch last wins": lambda events: tensors.polarity_image(tensors.event_tensor(events), SENSOR, "last"),
+        "torch counts": lambda events: tensors.event_counts(tensors.event_tensor(events), SENSOR),
     }
 
 
