@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from app import terminal
 from app.compose import quiet_libraries
 from streams.filtering import filtered
 from streams.reconnection import shifted
+from streams.sources import knows, open_leniently
 from streams.timeline import begins_us
-from streams.types import Frame, InputError, Losses, Packet, Source
+from streams.types import Frame, InputError, Losses, Packet, Samples, Source
 
 LOOP_GAP_US = 10_000
 """Between the last event of a recording and its first one, when it begins again."""
@@ -46,7 +48,15 @@ def record(uri: str, out: Path, seconds: float | None, compression: str, filters
 
     if seconds is not None and not 0 < seconds < math.inf:
         raise InputError(f"--seconds must be positive, got {seconds:g}")
-    with filtered(terminal.opened(uri), filters) as source:
+    recorders: list[Recorder] = []
+    n_samples: Counter[str] = Counter()
+
+    def keep(samples: Samples) -> None:
+        for recorder in recorders:  # none while a filter learns: that part is read once more
+            recorder.write(samples)
+            n_samples[samples.kind] += len(samples.data)
+
+    with filtered(terminal.opened(uri, lambda uri: open_leniently(uri, sensors=keep)), filters) as source:
         info = source.info
         if info.duration_us is None and not info.live and seconds is None:
             raise InputError(f"{info.name} never ends; say with --seconds how much of it to record")
@@ -55,7 +65,9 @@ def record(uri: str, out: Path, seconds: float | None, compression: str, filters
         # Frames that a reader makes of the events need not be stored: it makes them again.
         recorder = Recorder(out, info.event_resolution, None if reconstructed else info.frame_resolution,
                             info.events_origin, None if reconstructed else info.frames_origin,
-                            info.sensor or info.name, compression)  # type: ignore[arg-type]
+                            info.sensor or info.name, compression,  # type: ignore[arg-type]
+                            sensors=knows(uri, "sensors"))
+        recorders.append(recorder)
         with recorder, terminal.people.status("recording, Ctrl-C ends") as status, \
                 contextlib.suppress(KeyboardInterrupt):
             told_s = 0.0
@@ -70,7 +82,8 @@ def record(uri: str, out: Path, seconds: float | None, compression: str, filters
                 if time.monotonic() - told_s > TELL_S:
                     told_s = time.monotonic()
                     status.update(_progress(n_events, n_frames, recorder.n_bytes, source.losses))
-        terminal.people.print(f"{out}: {_progress(n_events, n_frames, recorder.n_bytes, source.losses)}")
+        also = f", {n_samples['imu']:,} IMU samples, {n_samples['triggers']:,} triggers" if n_samples else ""
+        terminal.people.print(f"{out}: {_progress(n_events, n_frames, recorder.n_bytes, source.losses)}{also}")
         terminal.say_filtered(source)
         if source.losses.skew:
             terminal.people.print(source.losses.skew, style="dim")

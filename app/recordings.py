@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,18 @@ from streams.filtering import filtered
 from streams.inspection import Inspected, Inspection
 from streams.sources import open_source, open_stored
 from streams.summary import RecordingSummary, summarize
-from streams.types import InputError, Packet
+from streams.types import InputError, Packet, Samples
 
 
 def info(uri: str, as_json: bool, filters: Sequence[str] = (), deep: bool = False) -> None:
     """Read a recording to its end and say what is inside, and passes the filters; deep: and what it is like."""
     quiet_libraries()
-    with filtered(terminal.opened(uri, open_stored), filters) as source:
+    samples: Counter[str] = Counter()
+
+    def count(batch: Samples) -> None:
+        samples[batch.kind] += len(batch.data)
+
+    with filtered(terminal.opened(uri, lambda uri: open_stored(uri, sensors=count)), filters) as source:
         facts = source.info
         if facts.live or facts.duration_us is None:
             raise InputError(f"{facts.name} has no end that could be counted; give a recording")
@@ -32,7 +38,7 @@ def info(uri: str, as_json: bool, filters: Sequence[str] = (), deep: bool = Fals
                 if inspection is not None:
                     inspection.add(item)
 
-            summary = summarize(source, hear)
+            summary = replace(summarize(source, hear), n_imu=samples["imu"], n_triggers=samples["triggers"])
     inspected = None if inspection is None else inspection.found()
     if as_json:
         terminal.print_json(summary.to_json() | ({} if inspected is None else {"deep": inspected.to_json()}))
@@ -59,6 +65,8 @@ def _print(summary: RecordingSummary) -> None:
         else:
             rate = f", {count / duration_s:,.0f} per second" if duration_s else ""
             show(f"  {unit}: {count:,} at {size}{rate}, origin {origin}")
+    if summary.n_imu or summary.n_triggers:
+        show(f"  IMU: {summary.n_imu:,} samples; triggers: {summary.n_triggers:,}")
     show(f"  duration: {duration_s:.3f} s")
     if summary.skew:
         show(f"  {summary.skew}")

@@ -11,7 +11,19 @@ import numpy as np
 
 from streams.isolation import Child, ChildError, Message
 from streams.ring import Ring
-from streams.types import EVENT_DTYPE, Frame, Losses, Packet, Resolution, copied, empty_packet
+from streams.types import (
+    EVENT_DTYPE,
+    IMU_DTYPE,
+    TRIGGER_DTYPE,
+    Frame,
+    Losses,
+    Packet,
+    Resolution,
+    Samples,
+    SensorSink,
+    copied,
+    empty_packet,
+)
 from streams.validation import Validator
 
 
@@ -28,10 +40,12 @@ def stream(
     frames: bool = True,
     slot_events: int = 65536,
     validate: bool = True,
+    sensors: SensorSink | None = None,
 ) -> Iterator[Packet]:
     """Yield validated packets and Frames from start_us (recording clock) to the end.
 
     opened: the child's "open" message. losses: counts what is refused. validate: False when somebody else does.
+    sensors: gets the samples that the task asked for.
     A live child also yields empty packets: time passed. Raises ChildError when the child hangs, dies, gives up or
     reports damage; all before was yielded.
     """
@@ -46,11 +60,14 @@ def stream(
     while (message := child.receive())["type"] != "end":
         try:
             packet = _packet(message, ring, validator)
+            samples = _samples(message, ring)
         except (ValueError, KeyError, TypeError) as error:
             child.close()
             raise ChildError("died", f"sent something impossible: {error}") from None
         if "slot" in message:
             child.send("free", slot=message["slot"])
+        if samples is not None and sensors is not None and len(samples.data):
+            sensors(samples)
         if child.live and "at_s" in message:
             losses.arrived_s = message["at_s"]
         if packet is not None and (len(packet) if isinstance(packet, np.ndarray) else True):
@@ -71,3 +88,12 @@ def _packet(message: Message, ring: Ring, validator: Validator | None) -> Packet
         pixels = ring.array(message["slot"], np.dtype(np.uint8), int(np.prod(shape)))
         return Frame(message["t_us"], message["exposure_us"], pixels.reshape(shape).copy())
     return None
+
+
+def _samples(message: Message, ring: Ring) -> Samples | None:
+    """The samples that a message hands over, in order of time; None when it carries none."""
+    if message["type"] != "samples":
+        return None
+    dtypes: dict[str, np.dtype] = {"imu": IMU_DTYPE, "triggers": TRIGGER_DTYPE}
+    data = ring.array(message["slot"], dtypes[message["kind"]], message["n"]).copy()
+    return Samples(message["kind"], data[data["t"] >= np.maximum.accumulate(data["t"])])

@@ -22,6 +22,7 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     < {"type":"reading"}
     < {"type":"events","slot":i,"n":n,"at_s":s}     n records of EVENT_DTYPE; s: time.monotonic() when they were there
     < {"type":"frame","slot":i,"t_us":mid-exposure,"exposure_us":e,"height":h,"width":w,"at_s":s}   uint8 RGB [h, w, 3]
+    < {"type":"samples","slot":i,"n":n,"kind":"imu"|"triggers"}   only for a task with "sensors": true
     > {"type":"free","slot":i}
     < {"type":"dropped","n":n}                      events that a live child could not hand over
     < {"type":"heartbeat"}                          alive, nothing to deliver

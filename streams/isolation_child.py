@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.types import EVENT_DTYPE, OPAQUE, Events, Frame
+from streams.types import EVENT_DTYPE, OPAQUE, Events, Frame, Samples
 
 HEARTBEAT_S = 0.2
 """Longest silence while working; a tenth of the parent's patience."""
@@ -134,7 +134,7 @@ class Parent:
         assert self._memory.buf is not None
         return np.frombuffer(self._memory.buf, dtype, count, slot * self._slot_bytes)
 
-    def deliver(self, packet: Events | Frame, wait: bool = True) -> int:
+    def deliver(self, packet: Events | Frame | Samples, wait: bool = True) -> int:
         """Hand a packet or Frame over; return how many events found no slot (0 with wait). Raises Restart."""
         at_s = time.monotonic()
         if isinstance(packet, Frame):
@@ -145,6 +145,9 @@ class Parent:
                 height, width, _ = packet.image.shape
                 times = {"t_us": packet.t_us, "exposure_us": packet.exposure_us, "at_s": at_s}
                 self.send("frame", slot=slot, height=height, width=width, **times)
+            return 0
+        if isinstance(packet, Samples):
+            self._deliver_samples(packet, wait)
             return 0
         room = self._slot_bytes // EVENT_DTYPE.itemsize
         for begin in range(0, len(packet), room):
@@ -158,13 +161,23 @@ class Parent:
         return 0
 
 
+    def _deliver_samples(self, samples: Samples, wait: bool) -> None:
+        room = self._slot_bytes // samples.data.itemsize
+        for begin in range(0, len(samples.data), room):
+            part = samples.data[begin:begin + room]
+            slot = self.slot(wait)
+            if slot is not None:
+                self.array(slot, part.dtype, len(part))[:] = part
+                self.send("samples", slot=slot, n=len(part), kind=samples.kind)
+
+
 def _alarm(seconds: int) -> None:
     """Re-arm the last resort: the default action of SIGALRM ends even a process stuck in foreign code."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 
 
-Read = Callable[[int | None, bool], Iterator[Events | Frame]]
+Read = Callable[[int | None, bool], Iterator[Events | Frame | Samples]]
 
 
 def serve(parent: Parent, opened: Message, read: Read, live: bool = False) -> None:
@@ -194,10 +207,12 @@ def serve(parent: Parent, opened: Message, read: Read, live: bool = False) -> No
             wanted = restart
 
 
-def _from(start_us: int | None, packets: Iterator[Events | Frame]) -> Iterator[Events | Frame]:
+def _from(start_us: int | None, packets: Iterator[Events | Frame | Samples]) -> Iterator[Events | Frame | Samples]:
     """Leave out what lies before start_us, also inside a packet."""
     for packet in packets:
         if start_us is None or (isinstance(packet, Frame) and packet.t_us >= start_us):
             yield packet
+        elif isinstance(packet, Samples):
+            yield Samples(packet.kind, packet.data[packet.data["t"] >= start_us])
         elif not isinstance(packet, Frame):
             yield packet[np.searchsorted(packet["t"], start_us) :]

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from streams.types import Frame, InputError, Losses, Packet, Source, SourceInfo, empty_packet
+from streams.types import Frame, InputError, Losses, Packet, Samples, Source, SourceInfo, empty_packet
 
 RETRY_S = 1.0
 PULSE_S = 0.1
@@ -121,6 +121,14 @@ class Reconnecting:
         self._last_us = last_us if self._last_us is None else max(self._last_us, last_us)
         self._last_s = self._clock()
         return item
+
+    def placed(self, samples: Samples) -> Samples | None:
+        """Samples in the time of the first connection; None between a gap and its first event: unknown there."""
+        if self._gap_from_us is not None:
+            return None
+        moved = samples.data.copy()
+        moved["t"] += self._shift_us
+        return Samples(samples.kind, moved)
 
     def _end_gap(self, first_us: int, from_us: int) -> None:
         expected_us = from_us + round((self._clock() - self._last_s) * 1e6)

@@ -23,6 +23,7 @@ class RecordingSummary:
     Times in µs of the recording's clock, None when nothing is in it. n_rejected: events refused by validation.
     n_clamped, n_restarts: late events and restarts of the clock that were mended. filters: what each filter let
     through of what came to it; what they held back is not in n_events. skew: see streams.types.Losses.
+    n_imu, n_triggers: samples of the inertial sensor and triggers, of formats that have them.
     damage: one sentence when only a part could be read. Frames that were made from events do not count.
     """
 
@@ -43,6 +44,8 @@ class RecordingSummary:
     frames_origin: FramesOrigin | None
     filters: list[FilterCount]
     skew: str | None = None
+    n_imu: int = 0
+    n_triggers: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The "info" line of design.md §8."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from streams.delivery import resolution_of, stream
 from streams.isolation import Child, ChildError, Message
-from streams.types import InputError, Losses, Packet, SourceInfo
+from streams.types import InputError, Losses, Packet, SensorSink, SourceInfo
 
 OPEN_S = 10.0
 """Patience for a camera to start over USB, or a peer to answer."""
@@ -30,16 +30,19 @@ class SupervisedSource:
     """A child's task as a live Source (streams/types.py).
 
     what: what a person calls it. losses: counters to go on with. child_argv stands in for the real child process.
+    sensors: gets the samples of the IMU and the triggers.
     Raises InputError, with the child's own words in parentheses, when it cannot be opened.
     """
 
     def __init__(self, task: Message, what: str, losses: Losses | None = None,
-                 child_argv: Sequence[str] | None = None, advice: str = "check its cable and permissions") -> None:
+                 child_argv: Sequence[str] | None = None, advice: str = "check its cable and permissions",
+                 sensors: SensorSink | None = None) -> None:
         self._closed = False
         self.losses = losses or Losses()
         """Counters of what was lost so far; damage says why it ended."""
         try:
-            self._child = Child(task, child_argv, live=True, losses=self.losses)
+            asked = task | ({"sensors": True} if sensors else {})
+            self._child = Child(asked, child_argv, live=True, losses=self.losses)
             opened = self._child.expect("open", OPEN_S)
         except ChildError as error:
             if error.kind == "option":
@@ -49,7 +52,8 @@ class SupervisedSource:
             name=opened["sensor"] or what, event_resolution=resolution_of(opened, "event_resolution"),
             frame_resolution=resolution_of(opened, "frame_resolution"), live=True,
             events_origin=opened["events_origin"], frames_origin=opened["frames_origin"], sensor=opened["sensor"])
-        self._stream = stream(self._child, opened, self.losses, slot_events=SLOT_EVENTS)
+        self._stream = stream(self._child, opened, self.losses, slot_events=SLOT_EVENTS,
+                              sensors=sensors)
         self._heard_s = time.monotonic()
 
     @property

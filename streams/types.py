@@ -9,7 +9,7 @@ Coordinates are pixels with the origin at the top left. Polarity True is ON (bri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, get_args
 
@@ -118,12 +118,16 @@ class Frame:
 class Samples:
     """What a camera measures beside events and frames: kind "imu" or "triggers", data [n] of its dtype above.
 
-    Only sources that were opened with sensors=True yield it, for who records everything.
+    AEDAT4 recordings and cameras that are opened with sensors= hand them to that function while they are read, for who
+    records or counts everything: open_source(uri, sensors=recorder.write).
     """
 
     kind: Literal["imu", "triggers"]
     data: np.ndarray
 
+
+SensorSink: TypeAlias = Callable[[Samples], None]
+"""Gets the Samples of a source, batch after batch, each stream in order of time."""
 
 Packet: TypeAlias = "np.ndarray | Frame"
 """What a source yields: an event packet or a Frame."""

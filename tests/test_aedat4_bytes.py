@@ -8,8 +8,11 @@ import aedat
 import dv_processing as dv
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from app.cli import main
 from streams.recorder import PACKET_EVENTS, Recorder
+from streams.sources.aedat4 import open_source
 from streams.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Events, Frame, Resolution, Samples, events_from_columns
 
 SENSOR = Resolution(64, 48)
@@ -96,3 +99,27 @@ def test_nothing_of_the_memory_between_events_is_written(tmp_path: Path) -> None
     with Recorder(tmp_path / "a.aedat4", SENSOR, None, "camera", None, compression="none") as recorder:
         recorder.write(events)
     assert b"\xab\xab\xab" not in (tmp_path / "a.aedat4").read_bytes()
+
+
+def test_imu_and_triggers_are_counted_and_kept_by_a_recording_of_a_recording(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.aedat4", tmp_path / "b.aedat4"
+    imu, triggers = np.zeros(300, IMU_DTYPE), np.zeros(7, TRIGGER_DTYPE)
+    imu["t"], imu["acceleration_z"] = 1_000 * np.arange(300), np.arange(300)
+    triggers["t"], triggers["kind"] = 40_000 * np.arange(7), [1, 2, 3, 1, 2, 3, 1]
+    t = np.arange(0, 300_000, 100)
+    with Recorder(first, SENSOR, None, "camera", None, sensors=True) as recorder:
+        recorder.write(Samples("imu", imu))
+        recorder.write(Samples("triggers", triggers))
+        recorder.write(events_from_columns(t, t % SENSOR.width, t % SENSOR.height, t % 200 == 0))
+    assert CliRunner().invoke(main, ["record", str(first), str(second)]).exit_code == 0
+    kept: dict[str, list[np.ndarray]] = {"imu": [], "triggers": []}
+    with open_source(str(second), sensors=lambda batch: kept[batch.kind].append(batch.data)) as source:
+        assert sum(len(item) for item in source if isinstance(item, np.ndarray)) == len(t)
+        np.testing.assert_array_equal(np.concatenate(kept["imu"]), imu)
+        np.testing.assert_array_equal(np.concatenate(kept["triggers"]), triggers)
+        kept["imu"].clear()
+        source.seek(150_000)
+        list(source)
+        assert np.concatenate(kept["imu"])["t"][0] == 150_000
+    said = CliRunner().invoke(main, ["info", str(second)])
+    assert "IMU: 300 samples; triggers: 7" in said.output

@@ -162,6 +162,8 @@ class Camera:
         self.batches = [None, store(), store(100, 200), None, store(300)]
         exposure = datetime.timedelta(microseconds=40)
         image = np.full((4, 5, 3), (10, 20, 30), np.uint8)
+        names = [f"{what}{axis}" for what in ("accelerometer", "gyroscope", "magnetometer") for axis in "XYZ"]
+        self.imu = [[types.SimpleNamespace(timestamp=105, temperature=30.5, **dict(zip(names, range(9))))]]
         self.frames = [types.SimpleNamespace(timestamp=110, exposure=exposure, image=image)]
     def isRunning(self): return bool(self.batches or self.frames)
     def isFrameStreamAvailable(self): return True
@@ -172,7 +174,7 @@ class Camera:
     def getFrameResolution(self): return (5, 4)
     def getNextEventBatch(self): return self.batches.pop(0) if self.batches else None
     def getNextFrame(self): return self.frames.pop() if self.frames and not self.batches else None
-    def getNextImuBatch(self): return None
+    def getNextImuBatch(self): return self.imu.pop() if self.imu else None
     def setAutoExposure(self, enabled): print("auto exposure", enabled, file=log, flush=True)
     def setExposureDuration(self, time): print("exposure", time, file=log, flush=True)
     def setCropArea(self, area):
@@ -207,6 +209,11 @@ def test_the_real_child_reads_a_camera_as_the_sdk_describes_it(tmp_path, monkeyp
         assert (items[2].t_us, items[2].exposure_us) == (130, 40)
         assert items[2].image[0, 0].tolist() == [30, 20, 10]
         assert source.losses.damage == "DAVIS346_00000391 stopped (the camera was disconnected)."
+    heard = []
+    with dv.open_source("dv://00000391", give_up_s=0, sensors=heard.append) as source:
+        assert sum(len(item) for item in source if not isinstance(item, Frame)) == 3
+    (samples,) = heard
+    assert (samples.kind, samples.data.tolist()) == ("imu", [(105, 30.5, 0, 1, 2, 3, 4, 5, 6, 7, 8)])
     with pytest.raises(InputError, match=r"\(no such camera\)"):
         dv.open_source("dv://7")
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 
 from streams.camera_options import apply
-from streams.dv_child.conversion import first_line, our_frame
+from streams.dv_child.conversion import first_line, our_frame, samples_of
 from streams.isolation_child import Parent, Refused, serve
-from streams.types import EVENT_DTYPE, Events, Frame
+from streams.types import EVENT_DTYPE, Events, Frame, Samples
 
 
-def read_camera(parent: Parent, serial: str, options: dict[str, str]) -> None:
+def read_camera(parent: Parent, serial: str, options: dict[str, str], sensors: bool = False) -> None:
     """Task "camera": events and frames of the camera with this serial number ("" = first), set as the options say
-    (streams/camera_options.py). Raises Refused."""
+    (streams/camera_options.py); sensors: with IMU and triggers. Raises Refused."""
     import dv_processing as dv
 
     parent.send("started")
@@ -38,15 +37,18 @@ def read_camera(parent: Parent, serial: str, options: dict[str, str]) -> None:
         "start_us": None,
         "end_us": None,
     }
-    others = [camera.getNextImuBatch] if camera.isImuStreamAvailable() else []
-    others += [camera.getNextTriggerBatch] if camera.isTriggerStreamAvailable() else []
+    others = [("imu", camera.getNextImuBatch)] if camera.isImuStreamAvailable() else []
+    others += [("triggers", camera.getNextTriggerBatch)] if camera.isTriggerStreamAvailable() else []
 
-    def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame]:
+    def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame | Samples]:
         while camera.isRunning():
             store = camera.getNextEventBatch()
             picture = camera.getNextFrame() if has_frames else None
             # Unread streams would fill the driver's queue.
-            deque((other() for other in others), maxlen=0)
+            for kind, next_batch in others:
+                batch = next_batch()
+                if sensors and batch is not None and len(batch):
+                    yield samples_of(kind, batch)
             if store is not None and not store.isEmpty():
                 yield store.numpy().view(EVENT_DTYPE)
             if picture is not None and frames:

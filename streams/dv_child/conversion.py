@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.types import Events, Frame
+from streams.types import IMU_DTYPE, TRIGGER_DTYPE, Events, Frame, Samples
 
 
 def our_frame(picture: Any) -> Frame:
@@ -21,6 +21,16 @@ def rgb(image: np.ndarray) -> np.ndarray:
     """Grey [H, W] or BGR(A) [H, W, C] as RGB [H, W, 3]."""
     image = np.atleast_3d(image)
     return image[..., 2::-1] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+
+
+def samples_of(kind: str, batch: Any) -> Samples:
+    """A batch of dv's IMU measurements or triggers as ours."""
+    if kind == "triggers":
+        pairs = [(int(one.timestamp), int(one.type.value)) for one in batch]
+        return Samples("triggers", np.array(pairs, TRIGGER_DTYPE))
+    fields = [f"{what}{axis}" for what in ("accelerometer", "gyroscope", "magnetometer") for axis in "XYZ"]
+    rows = [(int(one.timestamp), one.temperature, *(getattr(one, name) for name in fields)) for one in batch]
+    return Samples("imu", np.array(rows, IMU_DTYPE))
 
 
 def store_of(packet: Events) -> Any:

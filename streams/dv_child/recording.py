@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from streams.aedat4 import ORIGIN_KEY
-from streams.dv_child.conversion import first_line, our_frame
+from streams.dv_child.conversion import first_line, our_frame, samples_of
 from streams.dv_child.reconstruction import WARM_UP_US, Reconstruction, announce_reconstruction
 from streams.isolation_child import Message, Parent, Refused, serve
 from streams.timeline import merge
-from streams.types import EVENT_DTYPE, Events, Frame
+from streams.types import EVENT_DTYPE, Events, Frame, Samples
 
 PLAUSIBLE_SPAN_US = 7 * 86_400 * 1_000_000
 """A file table that claims more than a week is damaged: the parent finds out by reading."""
 
 
-def read_recording(parent: Parent, path: str, reconstruct: bool) -> None:
-    """Task "recording": an .aedat4 through dv-processing. Raises Refused."""
+def read_recording(parent: Parent, path: str, reconstruct: bool, sensors: bool = False) -> None:
+    """Task "recording": an .aedat4 through dv-processing; sensors: with IMU and triggers. Raises Refused."""
     import dv_processing as dv
 
     parent.send("started")
@@ -40,17 +40,47 @@ def read_recording(parent: Parent, path: str, reconstruct: bool) -> None:
     }
     accumulate = announce_reconstruction(opened, reconstruct)
 
-    def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame]:
+    def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame | Samples]:
         reader.resetSequentialRead()
         skip_us = (start_us or 0) - (WARM_UP_US if accumulate else 0)
         stores = _stores(parent, reader.getNextEventBatch, skip_us) if has_events else iter(())
         pairs = ((store.numpy().view(EVENT_DTYPE), store) for store in stores)
         if accumulate and frames:
-            return Reconstruction(opened["event_resolution"]).interleave(pairs)
-        pictures = map(our_frame, iter(reader.getNextFrame, None)) if has_frames and frames else iter(())
-        return merge((packet for packet, _ in pairs), pictures)
+            items = Reconstruction(opened["event_resolution"]).interleave(pairs)
+        else:
+            pictures = map(our_frame, iter(reader.getNextFrame, None)) if has_frames and frames else iter(())
+            items = merge((packet for packet, _ in pairs), pictures)
+        return with_samples(items, _batches(reader)) if sensors else items
 
     serve(parent, opened, read)
+
+
+def _batches(reader: Any) -> list[Iterator[Samples]]:
+    """The batches of the IMU and of the triggers, where the recording has them."""
+    found = [("imu", reader.getNextImuBatch)] if reader.isImuStreamAvailable() else []
+    found += [("triggers", reader.getNextTriggerBatch)] if reader.isTriggerStreamAvailable() else []
+    return [_of_one(kind, next_batch) for kind, next_batch in found]
+
+
+def _of_one(kind: str, next_batch: Callable[[], Any]) -> Iterator[Samples]:
+    return (samples_of(kind, batch) for batch in iter(next_batch, None) if len(batch))
+
+
+def with_samples(items: Iterator[Events | Frame],
+                 streams: Sequence[Iterator[Samples]]) -> Iterator[Events | Frame | Samples]:
+    """Everything, each batch of samples after the item up to whose time it begins."""
+    heads = [next(stream, None) for stream in streams]
+    for item in items:
+        yield item
+        until_us = item.t_us if isinstance(item, Frame) else int(item["t"][-1]) if len(item) else None
+        for place, stream in enumerate(streams):
+            while (head := heads[place]) is not None and until_us is not None and head.data["t"][0] <= until_us:
+                yield head
+                heads[place] = next(stream, None)
+    for head, stream in zip(heads, streams, strict=True):
+        if head is not None:
+            yield head
+            yield from stream
 
 
 def _stores(parent: Parent, next_batch: Callable[[], Any], skip_us: int) -> Iterator[Any]:

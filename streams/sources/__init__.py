@@ -15,7 +15,7 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from streams.types import InputError, Source
+from streams.types import InputError, SensorSink, Source
 
 HEAD_BYTES = 4096
 
@@ -39,11 +39,24 @@ def open_source(uri: str, **options: object) -> Source:
     return _open(*_named(uri), options)
 
 
-def open_stored(uri: str) -> Source:
-    """Open a source as it is, without frames that would be made of a recording's events. Raises InputError."""
+def open_stored(uri: str, sensors: SensorSink | None = None) -> Source:
+    """Open a source as it is, without frames that would be made of a recording's events. Raises InputError.
+
+    sensors: gets IMU and triggers where this kind of source has them.
+    """
+    return open_leniently(uri, reconstruct_frames=False, sensors=sensors)
+
+
+def open_leniently(uri: str, **wishes: object) -> Source:
+    """Open a source with those options that its kind knows. Raises InputError."""
     name, uri = _named(uri)
-    makes_frames = "reconstruct_frames" in inspect.signature(_module(name).open_source).parameters
-    return _open(name, uri, {"reconstruct_frames": False} if makes_frames else {})
+    known = inspect.signature(_module(name).open_source).parameters
+    return _open(name, uri, {option: value for option, value in wishes.items() if option in known})
+
+
+def knows(uri: str, option: str) -> bool:
+    """Whether this kind of source takes an option. Raises InputError like open_source."""
+    return option in inspect.signature(_module(_named(uri)[0]).open_source).parameters
 
 
 def _named(uri: str) -> tuple[str, str]:
@@ -55,15 +68,6 @@ def _named(uri: str) -> tuple[str, str]:
     if scheme not in schemes():
         raise InputError(f"{uri} names no known source; give one of {_choices()} or the path of a recording")
     return scheme, uri
-
-
-def options_of(uri: str) -> set[str]:
-    """Options that open_source takes for this URI. Raises InputError like it."""
-    scheme, separator, _ = uri.partition("://")
-    if separator and scheme not in schemes():
-        raise InputError(f"{uri} names no known source; give one of {_choices()} or the path of a recording")
-    module = _module(scheme if separator else _format_of(Path(uri).expanduser()))
-    return set(inspect.signature(module.open_source).parameters) - {"uri"}
 
 
 def _names() -> list[str]:

@@ -21,15 +21,7 @@ import numpy as np
 from streams.delivery import resolution_of, stream
 from streams.isolation import WATCHDOG_S, Child, ChildError, Message
 from streams.opening import tell_opening
-from streams.types import (
-    EventsOrigin,
-    Frame,
-    FramesOrigin,
-    InputError,
-    Losses,
-    Packet,
-    SourceInfo,
-)
+from streams.types import EventsOrigin, Frame, FramesOrigin, InputError, Losses, Packet, SensorSink, SourceInfo
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 SLOWEST_OPEN_BYTES_S = 200e6
@@ -41,12 +33,13 @@ def matches(path: Path, head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def open_source(uri: str, reconstruct_frames: bool = True) -> Aedat4Source:
+def open_source(uri: str, reconstruct_frames: bool = True, sensors: SensorSink | None = None) -> Aedat4Source:
     """Open the recording at this path. Raises InputError when nothing in it can be read.
 
     reconstruct_frames: give a recording without frames accumulated ones, 20 a second, of origin "reconstructed".
+    sensors: gets IMU and triggers, as far as the recording is undamaged.
     """
-    return Aedat4Source(uri, reconstruct_frames)
+    return Aedat4Source(uri, reconstruct_frames, sensors=sensors)
 
 
 @dataclass
@@ -67,17 +60,19 @@ class Aedat4Source:
     Raises InputError when nothing can be read.
     """
 
-    def __init__(self, uri: str, reconstruct_frames: bool = True, child_argv: Sequence[str] | None = None) -> None:
+    def __init__(self, uri: str, reconstruct_frames: bool = True, child_argv: Sequence[str] | None = None,
+                 sensors: SensorSink | None = None) -> None:
         self._path = _checked(Path(uri))
         self._losses = Losses()
         self._contents: Contents | None = None
-        self._reader = _Reader(self._path, reconstruct_frames, child_argv)
+        self._reader = _Reader(self._path, reconstruct_frames, child_argv, wants_sensors=sensors is not None)
+        self._sensors = sensors
         try:
             self._info = self._describe(self._reader.opened)
         except BaseException:
             self._reader.close()
             raise
-        self._stream = self._reader.read(None, self._losses)
+        self._stream = self._reader.read(None, self._losses, sensors=sensors)
 
     def _describe(self, opened: Message) -> SourceInfo:
         start_us, end_us = opened["start_us"], opened["end_us"]
@@ -133,7 +128,7 @@ class Aedat4Source:
 
     def seek(self, t_us: int) -> None:
         """Continue with the first event or Frame at or after t_us (recording clock); works after the end too."""
-        self._stream = self._reader.read(t_us, self._losses)
+        self._stream = self._reader.read(t_us, self._losses, sensors=self._sensors)
 
     def rate_histogram(self, bins: int) -> np.ndarray:
         """Events per second in `bins` equal parts of the recording, float64 [bins]; reads it once, consumes nothing."""
@@ -165,9 +160,10 @@ class Aedat4Source:
 class _Reader:
     """A child on one recording; once dv-processing has failed on it, the salvage reader takes over for good."""
 
-    def __init__(self, path: Path, reconstruct: bool, argv: Sequence[str] | None, salvaging: bool = False) -> None:
+    def __init__(self, path: Path, reconstruct: bool, argv: Sequence[str] | None, salvaging: bool = False,
+                 wants_sensors: bool = False) -> None:
         self.argv = argv
-        self.salvaging = salvaging
+        self.salvaging, self._wants_sensors = salvaging, wants_sensors
         self._path = path
         self._reconstruct = reconstruct
         self._damage: str | None = None
@@ -186,7 +182,9 @@ class _Reader:
 
     def _open(self) -> Message:
         name = "salvage" if self.salvaging else "recording"
-        task = {"task": name, "path": str(self._path), "reconstruct": self._reconstruct}
+        task: Message = {"task": name, "path": str(self._path), "reconstruct": self._reconstruct}
+        if self._wants_sensors and not self.salvaging:
+            task["sensors"] = True
         child = Child(task, self.argv)
         try:
             patience_s = WATCHDOG_S + self._path.stat().st_size / SLOWEST_OPEN_BYTES_S
@@ -200,7 +198,8 @@ class _Reader:
             child.close()
         return opened
 
-    def read(self, start_us: int | None, losses: Losses, frames: bool = True) -> Iterator[Packet]:
+    def read(self, start_us: int | None, losses: Losses, frames: bool = True,
+             sensors: SensorSink | None = None) -> Iterator[Packet]:
         """Everything from start_us on; what was read before a damage is kept, then the salvage reader goes on."""
         nothing = start_us is None
         while not self._closed:
@@ -209,7 +208,7 @@ class _Reader:
                 if self._child is None or not self._child.alive:
                     self._open()
                 assert self._child is not None
-                for packet in stream(self._child, self.opened, losses, start_us, frames):
+                for packet in stream(self._child, self.opened, losses, start_us, frames, sensors=sensors):
                     nothing = False
                     start_us = 1 + (packet.t_us if isinstance(packet, Frame) else int(packet["t"][-1]))
                     yield packet

@@ -17,27 +17,35 @@ from streams.camera_options import options_of, parsed
 from streams.isolation import Child, ChildError
 from streams.reconnection import GIVE_UP_S, Reconnecting
 from streams.supervised import OPEN_S, SupervisedSource
-from streams.types import InputError, Losses
+from streams.types import InputError, Losses, Samples, SensorSink
 
 SCHEME = "dv://"
 
 
-def open_source(uri: str, give_up_s: float = GIVE_UP_S) -> Reconnecting:
+def open_source(uri: str, give_up_s: float = GIVE_UP_S, sensors: SensorSink | None = None) -> Reconnecting:
     """Open "dv://" (the first camera) or "dv://SERIAL", with ?NAME=VALUE&... to set it. Raises InputError when there is
     no such camera or it does not take an option.
 
-    give_up_s: how long to wait for a camera that was unplugged, 0 = not at all.
+    give_up_s: how long to wait for a camera that was unplugged, 0 = not at all. sensors: gets IMU and triggers.
     """
-    return Reconnecting(lambda losses: open_camera(uri, losses=losses), give_up_s)
+    def hand_over(samples: Samples) -> None:
+        if sensors is not None and (placed := source.placed(samples)) is not None:
+            sensors(placed)
+
+    source = Reconnecting(lambda losses: open_camera(uri, losses=losses, sensors=hand_over if sensors else None),
+                          give_up_s)
+    return source
 
 
-def open_camera(uri: str, child_argv: Sequence[str] | None = None, losses: Losses | None = None) -> SupervisedSource:
+def open_camera(uri: str, child_argv: Sequence[str] | None = None, losses: Losses | None = None,
+                sensors: SensorSink | None = None) -> SupervisedSource:
     """The camera until it is unplugged. Raises InputError when there is none or dv-processing is missing."""
     place, _, query = uri.removeprefix(SCHEME).partition("?")
     serial = place.strip("/")
     task = {"task": "camera", "serial": serial, "options": parsed(query)}
     what = f"camera {serial}" if serial else "the camera"
-    return SupervisedSource(task, what, losses, child_argv, "plug in an iniVation camera and check its permissions")
+    return SupervisedSource(task, what, losses, child_argv, "plug in an iniVation camera and check its permissions",
+                            sensors)
 
 
 def discover(child_argv: Sequence[str] | None = None) -> list[dict[str, Any]]:

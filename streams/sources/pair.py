@@ -20,8 +20,7 @@ import numpy as np
 
 from streams.live_pair import LivePair, joined
 from streams.pairing import STEP_US, Changes, Estimate, estimate, sentence
-from streams.sources import open_source as open_any
-from streams.sources import options_of
+from streams.sources import open_leniently
 from streams.timeline import merge
 from streams.types import Frame, InputError, Losses, Packet, Source, SourceInfo
 
@@ -46,9 +45,8 @@ def open_source(uri: str) -> RecordedPair | LivePair:
     try:
         for place in (events_uri, frames_uri):
             # Frames that are made of events and events that are made of frames would be thrown away.
-            wishes = {"reconstruct_frames": False} | ({"simulate": False} if place is frames_uri else {})
-            known = options_of(place)
-            opened.append(open_any(place, **{name: value for name, value in wishes.items() if name in known}))
+            simulate = place is not frames_uri
+            opened.append(open_leniently(place, reconstruct_frames=False, simulate=simulate))
         events, frames = opened
         if events.info.event_resolution is None:
             raise InputError(f"{events_uri} has no events; give the event camera or its recording first")
@@ -91,9 +89,7 @@ def _look(events: Source, frames_uri: str) -> tuple[tuple[np.ndarray, np.ndarray
     counts = events.rate_histogram(bins) * (duration_us * 1e-6 / bins)
     edges = start_us + np.linspace(0, duration_us, bins + 1)
     changes = Changes()
-    wishes = {"simulate": False, "max_width": 160, "reconstruct_frames": False}
-    known = options_of(frames_uri)
-    with open_any(frames_uri, **{name: value for name, value in wishes.items() if name in known}) as source:
+    with open_leniently(frames_uri, simulate=False, max_width=160, reconstruct_frames=False) as source:
         for frame in islice((item for item in source if isinstance(item, Frame)), ESTIMATE_FRAMES):
             changes.add(frame)
     return (edges, np.concatenate([[0.0], np.cumsum(counts)])), changes
