@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -52,15 +52,17 @@ def calibrate(options: BenchOptions, model_options: ModelOptions) -> None:
         rows[name] = guesses.to_json(name) | {key: live[key] for key in ("tau", "speedup", "speedup_ci",
                                                                          "writing_speedup", "estimates")}
         rows[name]["predicted_speedup"] = _predicted(rows[name]["predicted_tau"], live)
-    if "vlm" in rows:
-        rows["vlm"]["same_prefix"] = _same_prefix(models, windows, guesses.answers)
+    shared = dict[str, Any]()
+    show_progress("words", _same_prefix(models, chosen, windows, guesses.answers, shared))
+    for name in rows:
+        rows[name] |= {"same_prefix": shared[name]} if name in shared else {}
     line = {"type": "calibration", "clips": options.clips, "rule": asdict(options.rule),
-            "budget": options.limits.budget, "drafters": rows,
+            "budget": options.limits.budget, "drafters": rows, "same_prefix": shared,
             "left_out": left_out, "claimed": claims.ACCEPTANCE, "models": models.summary, "skipped": skipped,
             **provenance()}
     tables = [_predictors(rows)] + [_thresholds(name, row) for name, row in rows.items()] if rows else []
-    if "vlm" in rows:
-        tables.insert(1, _shared(rows["vlm"]["same_prefix"]))
+    if shared:
+        tables.insert(len(tables) and 1, _shared(shared))
     show(tables, options.as_json)
     say_skipped(skipped)
     for sentence in left_out.values():
@@ -68,13 +70,20 @@ def calibrate(options: BenchOptions, model_options: ModelOptions) -> None:
     hand_over(options, line, tables, report.write_calibration, "calibration")
 
 
-def _same_prefix(models: Models, windows: Sequence[Window], answers: dict[int, list[int]]) -> dict[str, Any]:
-    """The event VLM's distribution against the verifier's along the verifier's own answers."""
+def _same_prefix(models: Models, names: Sequence[str], windows: Sequence[Window], answers: dict[int, list[int]],
+                 found: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    """Fill `found` with every drafter's distribution against the verifier's along the verifier's own answers, of those
+    that have one; yields (steps done, steps)."""
     from pipeline.calibration import DETAILED
-    from pipeline.overlap import overlap_json, same_prefix
+    from pipeline.overlap import Overlap, overlap_json, same_prefix
 
-    return overlap_json([row for clip, tokens in answers.items()
-                         for row in same_prefix(models, windows[clip], DETAILED["detailed"], tokens, clip)])
+    for place, name in enumerate(names):
+        rows = list[Overlap]()
+        for clip, tokens in answers.items():
+            rows += same_prefix(models, name, windows[clip], DETAILED["detailed"], tokens, clip)
+            yield place * len(answers) + clip + 1, len(names) * len(answers)
+        if rows:
+            found[name] = overlap_json(rows)
 
 
 def _predicted(tau: float | None, live: dict[str, Any]) -> float | None:
@@ -96,11 +105,16 @@ def _predictors(rows: dict[str, Any]) -> Table:
     return made
 
 
-def _shared(row: dict[str, Any]) -> Table:
-    made = Table("words", "1 - TV", "same favourite", "cosine AUC", "p AUC", "entropy AUC",
-                 title="event VLM after the verifier's own words")
-    made.add_row(str(row["tokens"]), number(row["shared"]), percent(row["agree"]),
-                 *(_of(ranked, "auc") for ranked in row["predictors"].values()))
+def _shared(rows: dict[str, Any]) -> Table:
+    made = Table("drafter", "words", "cosine", "1 - TV", "same favourite", "entropy",
+                 *(f"{what} {by} (later words)" for what in ("AUC:", "Spearman:")
+                   for by in ("cosine", "p", "certainty")), title="after the verifier's own words")
+    for name, row in rows.items():
+        every, later = (value for key, value in row.items() if key.startswith("predictors"))
+        made.add_row(report.short(name), str(row["tokens"]), number(row["cos_sim"]), number(row["shared"]),
+                     percent(row["agree"]), number(row["entropy"]),
+                     *(f"{_of(every[by], key)} ({_of(later[by], key)})" for key in ("auc", "spearman")
+                       for by in every))
     return made
 
 

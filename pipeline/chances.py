@@ -9,6 +9,8 @@ Drafters are over- or underconfident, each in its own way, so what is counted is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.types import Draft, Verdict
 
 BINS = 5
@@ -43,6 +45,16 @@ class Chances:
         for node, (parent, origin) in enumerate(zip(draft.parents, draft.origin, strict=True)):
             if parent < 0 or parent in passed:
                 self.count(origin, _confidence(draft, node), node in passed)
+
+    def judge(self, draft: Draft, said: Sequence[int]) -> None:
+        """Count every guess, checked or not, about tokens that are known by now: those the verifier said next."""
+        known = {-1: 0}
+        for node, (token, parent, origin) in enumerate(zip(draft.tokens, draft.parents, draft.origin, strict=True)):
+            place = known.get(parent, len(said))
+            if place < len(said):
+                self.count(origin, _confidence(draft, node), token == said[place])
+                if token == said[place]:
+                    known[node] = place + 1
 
     def gains(self, draft: Draft) -> list[float]:
         """Per node, how likely it and everything before it is accepted: the tokens it is expected to save."""

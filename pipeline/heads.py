@@ -19,7 +19,7 @@ from pipeline.trees import Grown, attention_mask, grow, grow_ranks
 from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Window
 
-WIDTH, DEPTH = 3, 7
+WIDTH, DEPTH = 3, 12
 """Children and expanded nodes per level of the dynamic tree, and its levels."""
 
 STATIC = ((0,), (0, 0), (1,), (0, 0, 0), (0, 1), (0, 0, 0, 0), (1, 0), (2,), (0, 0, 1), (0, 0, 0, 0, 0), (0, 2),

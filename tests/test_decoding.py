@@ -1,5 +1,6 @@
 """The laws of speculation: whatever is drafted, the text is the verifier's."""
 
+import random
 import threading
 from dataclasses import replace
 
@@ -477,6 +478,60 @@ def test_a_mix_spends_its_budget_on_who_is_right() -> None:
         draft = mix.propose(3)
         mix.observe(draft, scores, Verdict([draft.tokens.index(7)], 1, "bonus"))
     assert mix.propose(1).tokens == [7]
+
+
+class Knows:
+    """A chain that is right at some places of a known line, and says how sure it is, truly or not."""
+
+    parameters, compared, event = 1, None, None
+
+    def __init__(self, name: str, line: list[int], right: set[int], sure: float | None) -> None:
+        self.name, self._line, self._right, self._sure, self._at = name, line, right, sure, 0
+
+    def start(self, *anything: object) -> None:
+        self._at = 0
+
+    def propose(self, budget: int) -> Draft:
+        places = range(self._at, min(len(self._line), self._at + budget))
+        return Draft.chain([self._line[place] if place in self._right else 7 for place in places], self.name,
+                           None if self._sure is None else [self._sure] * len(places))
+
+    def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
+        self._at += len(verdict.path) + 1
+
+    def finish(self, tokens: list[int]) -> None:
+        pass
+
+
+@pytest.mark.parametrize("budget", [2, 4, 6])
+@pytest.mark.parametrize(("shares", "sure"), [((0.9, 0.4), (None, None)), ((0.9, 0.4), (0.2, 0.95)),
+                                              ((0.8, 0.7, 0.1), (0.8, 0.7, 0.9)), ((1.0, 0.0), (0.5, 0.99))])
+def test_a_mix_emits_as_much_per_check_as_its_best_member(shares: tuple[float, ...], sure: tuple[float | None, ...],
+                                                          budget: int) -> None:
+    """With the same number of checked nodes; a few rounds show who is right, however sure the others are."""
+    rng, line = random.Random(0), [20 + place % 50 for place in range(400)]
+    limits = Limits(max_new_tokens=len(line), budget=budget)
+
+    def members() -> list[Knows]:
+        return [Knows(f"of-{share}", line, set(place), how)
+                for share, how, place in zip(shares, sure, right, strict=True)]
+
+    right = [[place for place in range(len(line)) if rng.random() < share] for share in shares]
+    alone = [len(scripted(line, member, limits)[3]) for member in members()]
+    mix = MixDrafter("mix", members())
+    first, mixed = (scripted(line, mix, limits)[3] for _ in range(2))
+    assert len(mixed) <= 1.02 * min(alone)
+    assert len(first) <= 1.02 * min(alone) + 6
+    assert all(len(cycle.nodes) <= budget for cycle in mixed)
+
+
+def test_a_mix_of_two_who_know_different_things_is_better_than_both() -> None:
+    line = [20 + place % 50 for place in range(400)]
+    limits = Limits(max_new_tokens=len(line), budget=6)
+    halves = [{place for place in range(len(line)) if (place // 9) % 2 == half} for half in (0, 1)]
+    alone = [len(scripted(line, Knows("x", line, half, 0.5), limits)[3]) for half in halves]
+    mixed = MixDrafter("mix", [Knows(f"half-{i}", line, half, 0.5) for i, half in enumerate(halves)])
+    assert len(scripted(line, mixed, limits)[3]) < 0.8 * min(alone)
 
 
 @pytest.mark.parametrize("variant", ["vlm", "vlm+vlm", "vlm+mix", "none+recall"])

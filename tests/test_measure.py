@@ -139,10 +139,36 @@ def test_what_cannot_be_made_is_skipped_with_its_reason() -> None:
 
 def test_a_model_shares_everything_with_itself() -> None:
     tokens = [5, 9, 12]
-    rows = same_prefix(toy_models(same=True), WINDOWS[0], "Why?", tokens, clip=0)
+    rows = same_prefix(toy_models(same=True), "vlm", WINDOWS[0], "Why?", tokens, clip=0)
     assert [(row.shared, row.agree) for row in rows] == [(pytest.approx(1, abs=1e-5), True)] * 3
-    others = same_prefix(toy_models(), WINDOWS[0], "Why?", tokens, clip=0)
+    others = same_prefix(toy_models(), "vlm", WINDOWS[0], "Why?", tokens, clip=0)
     assert all(0 < row.shared < 0.99 and row.entropy > 0 and 0 < row.p_draft < 1 for row in others)
+
+
+@pytest.mark.parametrize("name", ["vlm:tree", "adapter:L4", "adapter:B1", "eagle", "eagle:static", "eagle3", "medusa",
+                                  "specvlm", "skip"])
+def test_every_drafter_with_a_distribution_is_compared_after_the_same_words(name: str) -> None:
+    """Teacher-forced words against a live drafter that was told the same words."""
+    models, tokens = toy_models(), [5, 9, 12, 30]
+    rows = same_prefix(models, name, WINDOWS[0], "Why?", tokens, clip=0)
+    # a reduced vocabulary may leave a place without a guess, nobody else does
+    assert len(rows) == len(tokens)
+    for row in rows:
+        assert 0 <= row.shared <= 1 + 1e-5
+        assert 0 < row.p_draft <= 1
+        assert row.entropy >= 0
+    assert all((row.cos_sim is None) == (drafters.create(name, models).compared is None) for row in rows)
+    # what comes later changes nothing, what came before does
+    assert same_prefix(models, name, WINDOWS[0], "Why?", tokens[:3], clip=0) == rows[:3]
+    if name != "skip":
+        other = same_prefix(models, name, WINDOWS[0], "Why?", [7, 9, 12], clip=0)
+        assert other[0].entropy == rows[0].entropy
+        assert other[2].entropy != rows[2].entropy  # a word later, for the sake of who reads only states
+
+
+@pytest.mark.parametrize("name", ["recall", "mix:vlm+recall", "none"])
+def test_who_has_no_distribution_is_left_out(name: str) -> None:
+    assert same_prefix(toy_models(), name, WINDOWS[0], "Why?", [5, 9], clip=0) == []
 
 
 def test_no_evidence_is_no_number() -> None:
@@ -312,13 +338,17 @@ def test_calibrate_leaves_out_who_has_no_cosine(tmp_path: Path) -> None:
     assert list(line["drafters"]) == ["vlm"]
     assert "recall is left out: recall" in result.stderr
     assert len(line["drafters"]["vlm"]["thresholds"]) == 6
-    assert line["drafters"]["vlm"]["same_prefix"]["tokens"] == 2 * 21
+    assert line["drafters"]["vlm"]["same_prefix"] == line["same_prefix"]["vlm"]
+    assert line["same_prefix"]["vlm"]["tokens"] == 2 * 21
+    assert list(line["same_prefix"]["vlm"]["predictors"]) == ["cos_sim", "p_draft", "certainty"]
     assert json.loads((tmp_path / "calibration.json").read_text()) == line
     assert (tmp_path / "calibration.png").read_bytes().startswith(b"\x89PNG")
     assert "claimed" in (tmp_path / "calibration.md").read_text()
     result, line = run("calibrate", "--clips", "1", "--drafters", "recall", "--out", str(tmp_path / "b"), "--json")
     assert (result.exit_code, line["drafters"]) == (0, {})
     assert not (tmp_path / "b" / "calibration.png").exists()
+    result, line = run("calibrate", "--clips", "1", "--drafters", "medusa", "--json")
+    assert (result.exit_code, line["drafters"], line["same_prefix"]["medusa"]["cos_sim"]) == (0, {}, None)
 
 
 def test_missing_libraries_are_named_before_measuring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class MixDrafter:
 
     def __init__(self, name: str, members: Sequence[Drafter]) -> None:
         self.name, self._members, self._chances = name, members, Chances()
+        self._guessed = Draft.none()
         self.parameters = sum(member.parameters for member in members)
         self.compared = "+".join(dict.fromkeys(member.compared for member in members if member.compared)) or None
 
@@ -68,12 +69,14 @@ class MixDrafter:
 
     def propose(self, budget: int) -> Draft:
         """The `budget` nodes of all drafts that are likeliest to be accepted."""
-        draft = merged([(member.name, member.propose(budget)) for member in self._members])
-        return likeliest(draft, self._chances.gains(draft), budget)
+        self._guessed = merged([(member.name, member.propose(budget)) for member in self._members])
+        return likeliest(self._guessed, self._chances.gains(self._guessed), budget)
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
-        """Count who was right, and let every member take over what was said."""
-        self._chances.learn(draft, verdict)
+        """Count who was right, also of guesses that were not checked, and let every member take over what was said."""
+        said = [*(draft.tokens[node] for node in verdict.path), verdict.token]
+        self._chances.judge(self._guessed, said)
+        self._guessed = Draft.none()
         for member in self._members:
             member.observe(draft, scores, verdict)
 
