@@ -129,7 +129,7 @@ def behaviour(page: Any, log: Path) -> dict[str, Any]:
     page.get_by_label("live captions").uncheck()
     playing = rate(page, 8)
     page.get_by_label("live captions").check()
-    for _ in range(12):
+    for _ in range(30):
         ask(page)
     pictures, spans = page.evaluate("[window.pictures, window.spans]")
     shown = sum(begin <= at <= end for begin, end in spans for at, _ in pictures)
