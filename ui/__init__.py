@@ -9,6 +9,7 @@ Importing this package is light; gradio is imported when an application is built
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Collection
@@ -87,6 +88,7 @@ def make_server(app: FastAPI, host: str = "127.0.0.1", port: int = 7860) -> Serv
 
 
 def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Serve until interrupted."""
+    """Serve until interrupted. The program should end then: what it has in memory is never collected any more."""
     with contextlib.suppress(KeyboardInterrupt):
         make_server(app, host, port).run()
+    gc.freeze()  # Python's last look through everything that gradio and torch made takes a second of Ctrl-C
