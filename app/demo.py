@@ -15,6 +15,7 @@ import numpy as np
 
 from app import terminal
 from app.compose import ModelOptions, bundled_recording, load, quiet_libraries
+from app.saving import save_part
 from pipeline import drafters
 from pipeline.acceptance import rule_for
 from pipeline.captioner import Captioner
@@ -95,7 +96,9 @@ def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
     return Services(recordings, first, _offered(models), models.summary, "none" if adapter is None else adapter.name,
                     Players({first: filters}).open, conversations(pairs), pairs.names,
                     SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads),
-                    find_cameras, network="tcp", open_webcam=open_webcam)
+                    find_cameras, network="tcp", open_webcam=open_webcam,
+                    save_part=lambda uri, part, out, view: save_part(uri, part, out, view,
+                                                                     filters if uri == first else ()))
 
 
 def measured_curves(folder: Path) -> dict[str, Curve]:

@@ -85,6 +85,7 @@ class Player:
         self._clock = clock
         self._buffer = ReadAhead(source, history_us, ahead_us, max_bytes)
         self._frozen: Timeline | None = None
+        self._taps: list[Callable[[Packet], None]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -190,6 +191,18 @@ class Player:
             self._advance()
             self._loop_us = span_us
             self._changed.notify_all()
+
+    def tap(self, hear: Callable[[Packet], None]) -> Callable[[], None]:
+        """Let hear(item) have everything that is read from now on, at once in the reading thread; call what you get to
+        end that. It must be quick and never raise."""
+        with self._changed:
+            self._taps.append(hear)
+
+        def release() -> None:
+            with self._changed:
+                self._taps = [other for other in self._taps if other is not hear]
+
+        return release
 
     def kept(self) -> Timeline:
         """What is in the buffer now, unaffected by what comes later or is forgotten."""
@@ -365,6 +378,8 @@ class Player:
                 self._buffer.finish(error)
             else:
                 self._buffer.add(item)
+                for hear in self._taps:
+                    hear(item)
                 arrived_s = self.source.losses.arrived_s
                 if arrived_s is not None and (isinstance(item, Frame) or len(item)):
                     self._delays_s.append(self._clock() - arrived_s)

@@ -46,6 +46,7 @@ def build_app(services: Services, login: str | None = None, hosts: Collection[st
     from ui.live import live_endpoint
     from ui.page import build_page
     from ui.parts import STATIC, STYLES, script
+    from ui.saving import saving
     from ui.sessions import Sessions
     from ui.takeaway import takeaway
     from ui.theme import build_theme
@@ -66,6 +67,7 @@ def build_app(services: Services, login: str | None = None, hosts: Collection[st
     app.add_api_websocket_route("/live", live_endpoint(sessions))
     app.include_router(takeaway(sessions))
     app.include_router(bringing(sessions))
+    app.include_router(saving(sessions))
     page = build_page(Handlers(services, sessions), services, Api(services, sessions.turns, sessions.shelf))
     page.queue(default_concurrency_limit=16)
     return gr.mount_gradio_app(app, page, path="/", theme=build_theme(), css_paths=[STATIC / name for name in STYLES],

@@ -105,7 +105,7 @@ def open_brought(session: Session, name: str, path: Path) -> None:
         except InputError as error:
             raise InputError(str(error).replace(str(path), name)) from error
 
-    session.open_with(name, opened, lambda: shutil.rmtree(path.parent, ignore_errors=True))
+    session.open_with(name, opened, lambda: shutil.rmtree(path.parent, ignore_errors=True), str(path))
 
 
 async def _watch(ws: WebSocket, session: Session) -> None:

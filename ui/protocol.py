@@ -68,10 +68,11 @@ class Cameras:
 
 @dataclass(frozen=True)
 class SourceLoading:
-    """A source is being opened."""
+    """A source is being opened; share: how much of the file was read for that, None = nobody knows."""
 
     k: ClassVar[str] = "loading"
     name: str
+    share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from pipeline.types import Records
 from streams.player import Player
-from streams.types import Window
+from streams.types import InputError, Window
 from ui.pictures import Pictures
 
 
@@ -59,6 +60,10 @@ class Curve:
     said: str
 
 
+def _cannot_save(uri: str, part: tuple[float, float], path: Path, view: Any) -> None:
+    raise InputError("this program cannot write parts of recordings")
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the page may do.
@@ -72,7 +77,8 @@ class Services:
     converse(): begins a conversation with its own memory, one per visitor.
     find_cameras(): URIs of the event cameras that are plugged in, by name; raises InputError. network: scheme of
     streams at host:port, empty = there is none. open_webcam(pictures): a started player of the pictures of a
-    visitor's browser, with simulated events; raises InputError.
+    visitor's browser, with simulated events; raises InputError. save_part(uri, (start_s, end_s), path, view): writes
+    that part of a recording to a .aedat4, or as it is seen to a .mp4; raises InputError.
     """
 
     recordings: dict[str, str]
@@ -88,3 +94,4 @@ class Services:
     find_cameras: Callable[[], dict[str, str]] = dict
     network: str = ""
     open_webcam: Callable[[Pictures], Player] | None = None
+    save_part: Callable[[str, tuple[float, float], Path, Any], None] = _cannot_save

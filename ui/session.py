@@ -14,8 +14,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Protocol
 
+from streams.live_recording import LiveRecording
+from streams.opening import watched
 from streams.player import Player
 from streams.types import InputError, SourceInfo
 from ui.answer_messages import Marked
@@ -43,6 +46,8 @@ from ui.turns import Turns
 
 HISTOGRAM_BINS = 160
 MAX_UPLOAD_BYTES = 2 << 30
+LOADING_PERIOD_S = 0.3
+"""How often a page is told how much of a recording was read to open it."""
 PROGRAM = secrets.token_hex(4)
 """Tells a page that comes back whether this is still the program that it knew."""
 
@@ -63,10 +68,23 @@ class Outbox(Protocol):
         """Close: another connection took over, or the session is over."""
 
 
+class Recorded(Protocol):
+    """What a visitor began and what ends when he leaves."""
+
+    file: LiveRecording
+
+    def take(self) -> Path:
+        """End it; the file. Raises InputError."""
+
+    def discard(self) -> None:
+        """End it and leave nothing; may be called any number of times."""
+
+
 class Session:
     """One visitor. view: how the events are drawn. range_s: what questions are about, None = the seconds before the
     playhead; loop: it plays again and again. delay_ms, lag_ms: see protocol.Playing. link: what the page's address
-    asks for; ready: it is open.
+    asks for; ready: it is open. uri: where the source can be read once more, None = nowhere. recording: of a live
+    source, see ui.saving.
     """
 
     def __init__(self, services: Services, turns: Turns, shelf: Shelf, link: Link | None = None) -> None:
@@ -78,6 +96,8 @@ class Session:
         self.lag_ms: int | None = None
         self.player: Watched | None = None
         self.source_name: str | None = None
+        self.uri: str | None = None
+        self.recording: Recorded | None = None
         self.chat = Chat()
         self.seen_s = time.monotonic()
         self.narrator = Narrator(services, self.publish, turns)
@@ -137,10 +157,12 @@ class Session:
 
     def open(self, name: str, uri: str) -> None:
         """Open a source and switch to it. Raises InputError and keeps the last good one when that fails."""
-        self.open_with(name, lambda: self.services.open_player(uri))
+        self.open_with(name, lambda: self.services.open_player(uri), uri=uri)
 
-    def open_with(self, name: str, opener: Callable[[], Player], release: Callable[[], None] | None = None) -> None:
-        """Open what opener() gives and switch to it; release: called once it is closed again, or did not open.
+    def open_with(self, name: str, opener: Callable[[], Player], release: Callable[[], None] | None = None,
+                  uri: str | None = None) -> None:
+        """Open what opener() gives and switch to it; release: called once it is closed again, or did not open. uri:
+        where it can be read once more.
 
         Raises InputError and keeps the last good source when that fails.
         """
@@ -148,7 +170,8 @@ class Session:
         with self._opening:
             self.publish([SourceLoading(name)])
             try:
-                player = self._shelf.take(opener())
+                with watched(self._teller(name)):
+                    player = self._shelf.take(opener())
             except InputError as error:
                 release()
                 self.publish([SourceFailed(name, str(error), self.source_name)])
@@ -163,7 +186,7 @@ class Session:
                 gone, old, release_old = self._closed, self.player, self._release
                 if not gone:
                     self.player, self.source_name, self.range_s, self._release = player, name, None, release
-                    self.lag_ms = None
+                    self.lag_ms, self.uri = None, uri
             if gone:
                 player.close()
                 release()
@@ -176,6 +199,18 @@ class Session:
         release_old()
         if not player.info.live:
             threading.Thread(target=self._measure, args=(player,), name="histogram", daemon=True).start()
+
+    def _teller(self, name: str) -> Callable[[float | None], None]:
+        """What hears how much of a large recording was read to open it, and tells the page now and then."""
+        told_s = time.monotonic()
+
+        def tell(share: float | None) -> None:
+            nonlocal told_s
+            if time.monotonic() - told_s >= LOADING_PERIOD_S:
+                told_s = time.monotonic()
+                self.publish([SourceLoading(name, share)])
+
+        return tell
 
     def _measure(self, player: Watched) -> None:
         """Compute the event rate over the recording once, for the scrubber."""
@@ -272,9 +307,12 @@ class Session:
         """Free the player and cancel the answer; safe to call twice."""
         with self._lock:
             self._closed = True
+            recording, self.recording = self.recording, None
             outbox, self._outbox = self._outbox, None
             player, self.player = self.player, None
         self.narrator.close()
+        if recording is not None:
+            recording.discard()
         if outbox is not None:
             outbox.end(replaced=False)
         if player is not None:

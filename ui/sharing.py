@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from streams.player import FASTEST, RATE_SPAN_US, SLOWEST, Player, PlayerState
 from streams.timeline import Timeline
-from streams.types import Events, Frame, InputError, SourceInfo, Window
+from streams.types import Events, Frame, InputError, Packet, SourceInfo, Window
 from streams.windows import clamped_span
 
 NEAR_US = 20_000
@@ -65,6 +65,10 @@ class LiveView:
             self._following = self._following and speed == 1
             self._anchor(at_us)
             self._speed = float(speed)
+
+    def tap(self, hear: Callable[[Packet], None]) -> Callable[[], None]:
+        """Let hear(item) have everything that the source gives from now on; see Player.tap."""
+        return self._player.tap(hear)
 
     def play(self) -> None:
         """Go on from where the view was paused, behind the newest data."""

@@ -37,8 +37,9 @@ pf.stage = element => {
   // Source
 
   pf.on('loading', message => {
-    if (!source) veilBoth(`Opening ${message.name}…`, '', true);
-    else veil(1, `Opening ${message.name}…`, `${source.name} stays open until then.`, true);
+    const words = `Opening ${message.name}…` + (message.share === null ? '' : ` ${Math.round(100 * message.share)} %`);
+    if (!source) veilBoth(words, '', true);
+    else veil(1, words, `${source.name} stays open until then.`, true);
   });
   pf.on('failed', message => {
     if (!message.kept) veilBoth(`Cannot open ${message.name}`, 'Choose another source above.'); else veil(1);

@@ -31,12 +31,58 @@ pf.takeaway = element => {
     return `Saved as ${NAMES[what]}.`;
   }
 
+  const ask = path => fetch(path, {method: 'POST', headers: {'parafovea-token': pf.token() || ''}});
+  const reason = async answer => (await answer.json()).detail;
+
+  async function part(kind) {
+    const answer = await ask(`/part/${kind}`);
+    if (!answer.ok) return reason(answer);
+    save(await answer.blob(), `part.${kind}`);
+    return `Saved as part.${kind}.`;
+  }
+
+  // Recording a live source: the file stays with the program until Stop, which brings it here.
+  const record = element.querySelector('.record');
+  let timer = 0;
+  function recording(on) {
+    clearInterval(timer);
+    record.setAttribute('aria-pressed', on);
+    record.textContent = on ? 'stop and save' : 'record';
+    if (on) timer = setInterval(follow, 1000);
+  }
+
+  async function follow() {
+    const answer = await ask('/record/state').catch(() => null);
+    if (!answer || record.getAttribute('aria-pressed') !== 'true') return;
+    if (!answer.ok) { recording(false); told.textContent = await reason(answer); return; }
+    const state = await answer.json();
+    const dropped = state.dropped ? `, ${state.dropped.toLocaleString()} dropped` : '';
+    const ended = state.ended ? `; ${state.ended}` : '';
+    told.textContent = `${state.seconds.toFixed(0)} s, ${state.events.toLocaleString()} events, ${state.frames} frames, ${state.megabytes} MB${dropped}${ended}`;
+  }
+
+  async function toggle() {
+    const on = record.getAttribute('aria-pressed') === 'true';
+    const answer = await ask(`/record/${on ? 'stop' : 'start'}`);
+    if (!answer.ok) { if (on) recording(false); return reason(answer); }
+    recording(!on);
+    if (!on) return 'Recording…';
+    save(await answer.blob(), 'recording.aedat4');
+    const dropped = Number(answer.headers.get('parafovea-dropped'));
+    return `Saved as recording.aedat4, ${Number(answer.headers.get('parafovea-events')).toLocaleString()} events${dropped ? `, ${dropped.toLocaleString()} dropped` : ''}.`;
+  }
+
+  pf.on('source', message => {
+    for (const button of element.querySelectorAll('[data-part]')) button.hidden = message.live;
+    record.hidden = !message.live && record.getAttribute('aria-pressed') !== 'true';
+  });
+
   element.addEventListener('click', async event => {
     const button = event.target.closest('button');
     if (!button) return;
     button.disabled = true;
     told.textContent = 'One moment…';
-    try { told.textContent = await take(button.dataset.what); }
+    try { told.textContent = await (button === record ? toggle() : button.dataset.part ? part(button.dataset.part) : take(button.dataset.what)); }
     catch { told.textContent = 'The program does not answer.'; }
     button.disabled = false;
   });

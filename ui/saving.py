@@ -1,0 +1,178 @@
+"""Files of what the page shows: the selected part of a recording, and a live source recorded from now on.
+
+    app.include_router(saving(sessions))        # routes of the program's own
+
+POST /part/aedat4 and /part/mp4 write the selected part; POST /record/start, /record/state and /record/stop record a
+live source, and stop gives the file. All need the session's token in a header of its own and our own origin; files lie
+in folders of ours under names of ours, and go when they were sent or the visitor leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, Header, HTTPException, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.background import BackgroundTask
+
+from streams.live_recording import MOST_BYTES, LiveRecording
+from streams.types import InputError
+from ui.guard import own_origin
+from ui.session import Session
+from ui.sessions import Sessions
+
+TYPES = {"aedat4": "application/octet-stream", "mp4": "video/mp4"}
+LONGEST_S = {"aedat4": 600.0, "mp4": 60.0}
+SPARE_BYTES = 512 << 20
+"""Room that a file leaves on the disk."""
+
+log = logging.getLogger(__name__)
+
+
+def saving(sessions: Sessions) -> APIRouter:
+    """The routes, for visitors of these sessions."""
+    router, busy = APIRouter(), threading.Lock()
+
+    @router.post("/part/{kind}")
+    def part(kind: str, request: Request, parafovea_token: str = Header("")) -> Response:
+        session = _known(sessions, request, parafovea_token)
+        if kind not in TYPES:
+            raise HTTPException(404, f"there is no {kind!r}; take one of {', '.join(TYPES)}")
+        with _one_sentence():
+            span_s = _selected(session, kind)
+            if not busy.acquire(blocking=False):
+                raise InputError("the program is writing another file; try again in a moment")
+            folder = _folder()
+            try:
+                path = folder / f"part.{kind}"
+                session.services.save_part(session.uri, span_s, path, session.view)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            finally:
+                busy.release()
+        return _sent(path, TYPES[kind])
+
+    @router.post("/record/{what}")
+    def record(what: str, request: Request, parafovea_token: str = Header("")) -> Response:
+        session = _known(sessions, request, parafovea_token)
+        if what not in ("start", "state", "stop"):
+            raise HTTPException(404, f"there is no {what!r}; start, state and stop are")
+        with _one_sentence():
+            if what == "start":
+                _start(session)
+            elif session.recording is None:
+                raise InputError("nothing is recorded")
+            recording = session.recording
+            assert recording is not None
+            if what != "stop":
+                return _state(recording.file)
+            session.recording = None
+            path = recording.take()
+        return _sent(path, TYPES["aedat4"], _counts(recording.file))
+
+    return router
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise HTTPException(409, str(error)) from error
+
+
+def _known(sessions: Sessions, request: Request, token: str) -> Session:
+    session = sessions.by_token(token)
+    if session is None or not own_origin(request.headers):
+        raise HTTPException(403, "this page has lost its connection to the program; reload it")
+    return session
+
+
+def _folder() -> Path:
+    """A new folder, where there is room for a file. Raises InputError."""
+    folder = Path(tempfile.mkdtemp(prefix="parafovea-"))
+    if shutil.disk_usage(folder).free < SPARE_BYTES + MOST_BYTES:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise InputError("the program's disk is nearly full; make room first")
+    return folder
+
+
+def _sent(path: Path, kind: str, headers: dict[str, str] | None = None) -> Response:
+    """The file; it goes when it was sent."""
+    gone = BackgroundTask(shutil.rmtree, path.parent, ignore_errors=True)
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    return FileResponse(path, media_type=kind, background=gone, headers=headers)
+
+
+def _selected(session: Session, kind: str) -> tuple[float, float]:
+    """The part that is selected, in seconds from the start. Raises InputError."""
+    player = session.player
+    if player is None or session.uri is None or player.info.live:
+        raise InputError("a part can be taken of a recording; record a live source first")
+    if session.range_s is None:
+        raise InputError("select a part first: drag over the line under the pictures")
+    start_s, end_s = session.range_s
+    if end_s - start_s > LONGEST_S[kind]:
+        raise InputError(f"the part lasts {end_s - start_s:.0f} s; at most {LONGEST_S[kind]:.0f} s are written here, "
+                         f"more with parafovea {'convert' if kind == 'aedat4' else 'export'}")
+    return start_s, end_s
+
+
+class PageRecording:
+    """A live source that a visitor records: the file, in a folder of its own, and the way to end it."""
+
+    def __init__(self, session: Session) -> None:
+        player = session.player
+        if player is None or not player.info.live:
+            raise InputError("only a live source can be recorded; of a recording take a part")
+        self._folder = _folder()
+        try:
+            self.file = LiveRecording(player.info, self._folder / "recording.aedat4")
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        self._release = player.tap(self.file.put)
+
+    def take(self) -> Path:
+        """End it; the file. Raises InputError, and then nothing is left, when the disk failed."""
+        self._release()
+        try:
+            self.file.close()
+        except InputError:
+            self.discard()
+            raise
+        if not self.file.n_events and not self.file.n_frames:
+            self.discard()
+            raise InputError("nothing came from the source while it was recorded")
+        return self.file.path
+
+    def discard(self) -> None:
+        """End it without a file; may be called any number of times."""
+        self._release()
+        self.file.discard()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _start(session: Session) -> None:
+    if session.recording is not None:
+        raise InputError("it is being recorded already")
+    session.recording = PageRecording(session)
+
+
+def _counts(file: LiveRecording) -> dict[str, str]:
+    """What was recorded, in headers beside the file."""
+    return {"parafovea-events": str(file.n_events), "parafovea-frames": str(file.n_frames),
+            "parafovea-dropped": str(file.n_dropped + file.n_frames_dropped)}
+
+
+def _state(file: LiveRecording) -> Response:
+    return JSONResponse({"seconds": round(file.seconds, 1), "events": file.n_events, "frames": file.n_frames,
+                         "megabytes": round(file.n_bytes / 1e6, 1), "dropped": file.n_dropped + file.n_frames_dropped,
+                         "ended": file.ended})
