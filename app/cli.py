@@ -156,7 +156,8 @@ def main() -> None:
 
 @main.command()
 @click.option("--source", default=None, metavar="URI",
-              help="recording, video, synthetic://SEED, dv://[SERIAL], webcam://N; default: the bundled recording")
+              help="recording, video, synthetic://SEED, dv://[SERIAL], tcp://HOST:PORT, webcam://N, "
+                   "rtsp://HOST/PATH; default: the bundled recording")
 @frames_option("source")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=7860, show_default=True)

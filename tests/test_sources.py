@@ -131,6 +131,8 @@ def sample(name: str, folder: Path) -> str | Source:
         return str(write(name, folder, events_at(list(range(1000, 500_000, 500)))))
     if name == "webcam":
         return WebcamSource(0, clock=ticking(0.02), opener=lambda number: FakeCamera())
+    if name == "rtsp":
+        pytest.skip("rtsp needs a camera; test_network_camera.py reads the same way over HTTP")
     if name in ("tcp", "unix"):
         return Published(name, folder)
     if name == "pair":
@@ -248,7 +250,7 @@ def test_histograms_count_per_second(source: Source) -> None:
 def test_names_are_the_modules_of_the_folder() -> None:
     assert sorted(schemes() + file_formats()) == MODULES
     assert {"aedat4", "folder", "video", *FORMATS} == set(file_formats())
-    assert {"dv", "pair", "synthetic", "tcp", "unix", "webcam"} <= set(schemes())
+    assert {"dv", "pair", "rtsp", "synthetic", "tcp", "unix", "webcam"} <= set(schemes())
 
 
 @pytest.mark.parametrize(("uri", "sentence"), [
@@ -259,6 +261,7 @@ def test_names_are_the_modules_of_the_folder() -> None:
     ("", "is a folder"),
     (".", "is a folder"),
     ("webcam://front", "names no camera; give its number"),
+    ("rtsp:///stream", "names no camera; write rtsp://HOST/PATH"),
 ])
 def test_wrong_names_are_one_sentence(uri: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:

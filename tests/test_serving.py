@@ -1,0 +1,108 @@
+"""`serve` and `record` as commands: looping, Ctrl-C, and what goes wrong, in one sentence each."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from reading import split
+from toy_sources import SENSOR, ListSource, events_at, frame_at
+
+from app.cli import main
+from app.livestreams import LOOP_GAP_US, paced
+from streams.recorder import Recorder
+from streams.sources import open_source
+from streams.types import Frame
+
+ROOT = Path(__file__).parent.parent
+ENDS_S = 3.0
+"""Ctrl-C ends a command within this."""
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "short.aedat4"
+    with Recorder(path, SENSOR, None, "camera", None, compression="lz4") as recorder:
+        recorder.write(events_at(list(range(1_000_000, 1_050_000, 100))))
+    return path
+
+
+def test_a_looped_recording_goes_on_in_time() -> None:
+    source = ListSource([events_at([100, 200]), frame_at(250), events_at([300])])
+    items = list(islice(paced(source, None, loop=True), 9))
+    begins = [item.t_us if isinstance(item, Frame) else int(item["t"][0]) for item in items]
+    length_us = 300 + LOOP_GAP_US - 100
+    assert begins == [first_us + turn * length_us for turn in range(3) for first_us in (100, 250, 300)]
+    assert source.seeks == [100, 100]
+
+
+def test_serve_loops_until_ctrl_c(recording: Path) -> None:
+    """A process of its own, since Ctrl-C is what is tested."""
+    command = [sys.executable, "-c", "from app.cli import main; main()", "serve", str(recording), "--port", "0",
+               "--frames-port", "0", "--loop", "--speed", "5"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    address = next(line for line in process.stderr if "is served at" in line).split()[4].partition("?")[0]
+    with open_source(f"{address}?frames=none", give_up_s=0) as source:
+        times: list[np.ndarray] = []
+        for packet in source:
+            times.append(packet["t"])
+            if sum(map(len, times)) > 1000:  # more than twice what the recording holds
+                break
+    read = np.concatenate(times)
+    assert (np.diff(read) >= 0).all()
+    process.send_signal(signal.SIGINT)
+    began_s = time.monotonic()
+    rest = process.stderr.read()
+    assert process.wait(20) == 0
+    assert time.monotonic() - began_s < ENDS_S + 5  # 5 more: readers get what waits for them, machines are busy
+    assert "events lost by slow readers" in rest
+    assert "Traceback" not in rest
+
+
+def test_serving_where_it_cannot_is_one_sentence(recording: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = CliRunner().invoke(main, ["serve", str(recording), "--port", port, "--frames-port", "0"])
+    assert said.exit_code == 2
+    assert "cannot be served (Address already in use); choose another place" in said.output
+    said = CliRunner().invoke(main, ["serve", str(recording), "--socket", str(tmp_path / "no" / "such.sock")])
+    assert (said.exit_code, "cannot be served (No such file or directory)" in said.output) == (2, True)
+    said = CliRunner().invoke(main, ["serve", str(recording), "--speed", "0"])
+    assert (said.exit_code, "--speed must be positive" in said.output) == (2, True)
+
+
+def test_recording_onto_a_full_disk_is_one_sentence_and_what_was_recorded_is_there(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    out = tmp_path / "out.aedat4"
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, before[1]))
+        said = CliRunner().invoke(main, ["record", "synthetic://7", str(out), "--seconds", "1",
+                                         "--compression", "none"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert said.exit_code == 2
+    assert "cannot be written (File too large): make room" in said.output
+    assert "Traceback" not in said.output
+    with open_source(str(out)) as kept, open_source("synthetic://7") as source:
+        found, frames = split(kept)
+        first, _ = split(islice(source, 40))
+    assert len(found) > 0
+    assert len(frames) > 0
+    np.testing.assert_array_equal(found, first[:len(found)])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders without permission")
+def test_recording_where_it_is_not_allowed_is_one_sentence(recording: Path) -> None:
+    said = CliRunner().invoke(main, ["record", str(recording), "/proc/no.aedat4"])
+    assert (said.exit_code, "/proc/no.aedat4 cannot be written" in said.output) == (2, True)
