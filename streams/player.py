@@ -42,8 +42,9 @@ class PlayerState:
     oldest_us, newest_us: what can be shown at all: the recording, or what is kept of a live source. following: a
     live source shows its newest data. ended: the last of the recording is shown. loading: the data for the
     playhead is not here yet. error: why reading stopped, one sentence. event_rate_hz: over the last 200 ms of
-    recording. n_dropped, n_rejected, damage, n_gaps, outage, arrived_s, skew: see streams.types.Losses. delay_s: how
-    long at most 95 % of the newest items of a live source took from their arrival here until they could be shown.
+    recording. n_dropped, n_rejected, damage, n_gaps, outage, arrived_s, skew, n_filtered: see streams.types.Losses.
+    delay_s: how long at most 95 % of the newest items of a live source took from their arrival here until they could
+    be shown.
     """
 
     position_us: int
@@ -68,6 +69,7 @@ class PlayerState:
     arrived_s: float | None = None
     delay_s: float | None = None
     skew: str | None = None
+    n_filtered: int = 0
 
 
 class Player:
@@ -221,7 +223,8 @@ class Player:
                 event_rate_hz=self._event_rate_hz(), damage=losses.damage,
                 oldest_us=buffer.from_us if self.info.live else buffer.start_us,
                 newest_us=buffer.stop_us, following=self.info.live and self._playing, n_gaps=losses.n_gaps,
-                outage=losses.outage, arrived_s=losses.arrived_s, delay_s=self._delay_s(), skew=losses.skew)
+                outage=losses.outage, arrived_s=losses.arrived_s, delay_s=self._delay_s(), skew=losses.skew,
+                n_filtered=losses.n_filtered)
 
     def events(self, start_us: int, end_us: int) -> Events:
         """Events in [start_us, end_us) that are in the buffer, sorted, a copy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -13,13 +14,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_page_browser import Running, Visit, browser, chromium, visit  # noqa: F401
 from toy_services import SLOW, toy_services
 
+from ui.quieting import without_noise
+
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 pytestmark = pytest.mark.browser
+
+DRAWN = """selector => {
+    const canvas = document.querySelector(selector), colours = canvas.getContext('2d');
+    const data = new Uint32Array(colours.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+    const counts = {};
+    for (const colour of data) counts[colour] = (counts[colour] || 0) + 1;
+    return data.length - Math.max(...Object.values(counts));
+}"""
+"""Pixels in another colour than most."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +74,7 @@ def test_everything_of_the_stage_is_reached_with_the_keyboard(browser: playwrigh
     expect(page.locator(".parted")).to_be_visible()
     page.locator("[name='pf-kind']:checked").focus()
     reached = set()
-    for _ in range(30):
+    for _ in range(32):
         reached.add(page.evaluate("""() => {
             const now = document.activeElement;
             return now.getAttribute('aria-label') || now.textContent.trim() || now.className;
@@ -69,7 +82,8 @@ def test_everything_of_the_stage_is_reached_with_the_keyboard(browser: playwrigh
         page.keyboard.press("Tab")
     wanted = {"Pause", "One step back", "One step forward", "Position in the recording", "Start of the selected part",
               "End of the selected part", "Speed", "select a part", "back to the whole recording", "loop",
-              "How events are drawn", "Milliseconds of events in the picture", "Event colours", "layout", "captions"}
+              "How events are drawn", "Milliseconds of events in the picture", "Event colours", "layout",
+              "captions", "noise"}
     assert wanted <= reached
     page.locator("h1").click()
     page.keyboard.press("o")
@@ -197,6 +211,31 @@ def test_four_visitors_each_with_their_own(browser: playwright.Browser, running:
         tick.wait(0.05)
     assert all(player.source.n_closed for player in players[:3])
     assert all(opened.session.player is None for opened in visits)
+
+
+def test_the_noise_filter_acts_at_once_for_one_visitor_and_is_counted(browser: playwright.Browser,  # noqa: F811
+                                                                      running: Running) -> None:
+    one, other = visit(browser, running), visit(browser, running)
+    page, drawn = one.page, f"({DRAWN})(\".view[data-kind='1'] canvas\")"
+    player, span_us = one.session.player, (10_000_000 - 33_000, 10_000_000)
+    player.pause()
+    player.seek(10_000_000)
+    one.until(lambda session: not session.player.state().loading)
+    loud, (quiet, _) = player.events(*span_us), without_noise(player, *span_us)
+    loud_pixels, quiet_pixels = (len(np.unique(events[["x", "y"]])) for events in (loud, quiet))
+    assert 0 < quiet_pixels < loud_pixels
+    page.wait_for_function(f"{drawn} === {loud_pixels}")
+    page.get_by_label("noise filter").check()
+    page.wait_for_function(f"{drawn} === {quiet_pixels}")
+    expect(page.locator(".health")).to_contain_text(re.compile(r"[1-9]\d* events/s hidden as noise"))
+    assert one.session.narrator.quiet
+    assert not other.session.view.noise
+    page.get_by_label("noise filter").uncheck()
+    page.wait_for_function(f"{drawn} === {loud_pixels}")
+    expect(page.locator(".health")).not_to_contain_text("hidden as noise")
+    assert one.faults == []
+    page.close()
+    other.page.close()
 
 
 def test_a_page_that_was_forgotten_goes_on_where_it_was(browser: playwright.Browser,  # noqa: F811

@@ -42,6 +42,7 @@ class Hello:
     style: str
     accumulation_ms: int
     layout: str
+    noise: bool
     curves: dict[str, Curve]
     program: str = ""
 
@@ -117,7 +118,8 @@ class Playing:
     is shown to the page's word that it shows it, the way back included; None before the first. lag_ms: of a live source
     that is followed, the same from the moment at which the newest data shown had arrived on the program's machine.
     gaps: times that it was away; outage: one sentence while it is away or silent. skew: how the clocks of two
-    devices were joined.
+    devices were joined. filtered: events that the source's own filters held back so far; noise_hz: events per second
+    that this visitor's noise filter leaves out of the picture, None while it is off.
     """
 
     k: ClassVar[str] = "play"
@@ -145,6 +147,8 @@ class Playing:
     gaps: int
     outage: str | None
     skew: str | None
+    filtered: int
+    noise_hz: int | None
 
 
 Message: TypeAlias = (Hello | Offers | Cameras | SourceLoading | SourceOpened | SourceFailed | Histogram | Playing
@@ -190,18 +194,19 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "ack": (EVENT_PICTURE, RGB_PICTURE), "seek": (0.0, 1e9), "skip": (-3600.0, 3600.0), "step": (-1, 1),
     "speed": (0.01, 8.0), "accumulation": (1, 200)}
 _SWITCHES = {"play", "pause", "toggle", "follow", "compare", "stop", "cameras"}
-_BOOLEANS = {"captions", "hidden", "loop"}
+_BOOLEANS = {"captions", "hidden", "loop", "noise"}
 
 
 @dataclass(frozen=True)
 class View:
-    """How one visitor wants to see events: colours, style (see ui.render), how much time one picture covers, and
-    whether the views lie beside or over each other."""
+    """How one visitor wants to see events: colours, style (see ui.render), how much time one picture covers, whether
+    the views lie beside or over each other, and whether background activity is left out (noise: the filter is on)."""
 
     palette: str = "dark"
     style: str = "events"
     accumulation_ms: int = 33
     layout: str = "beside"
+    noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,7 +220,7 @@ class Choice:
 @dataclass(frozen=True)
 class Command:
     """What the page wants: play, pause, toggle, follow, compare, stop, seek, skip, step, speed, range, loop, palette,
-    style, layout, accumulation, captions, hidden, open, cameras, ack."""
+    style, layout, accumulation, noise, captions, hidden, open, cameras, ack."""
 
     kind: str
     value: Any = None

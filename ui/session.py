@@ -90,6 +90,7 @@ class Session:
     def __init__(self, services: Services, turns: Turns, shelf: Shelf, link: Link | None = None) -> None:
         self.token = secrets.token_urlsafe(24)
         self.view = View()
+        self.noise_hz = 0
         self.range_s: tuple[float, float] | None = None
         self.loop = True
         self.delay_ms: int | None = None
@@ -236,7 +237,8 @@ class Session:
                        self.narrator.unread(at_us), self.narrator.captions,
                        (state.oldest_us - state.start_us) / 1e6, (state.newest_us - state.start_us) / 1e6,
                        state.following, None if self.range_s is None else list(self.range_s), self.loop, self.delay_ms,
-                       self.lag_ms if state.following else None, state.n_gaps, state.outage, state.skew)
+                       self.lag_ms if state.following else None, state.n_gaps, state.outage, state.skew,
+                       state.n_filtered, self.noise_hz if self.view.noise else None)
 
     # commands
 
@@ -246,6 +248,9 @@ class Session:
             self.view = replace(self.view, **{command.kind: command.value})
         elif command.kind == "accumulation":
             self.view = replace(self.view, accumulation_ms=int(command.value))
+        elif command.kind == "noise":
+            self.view, self.noise_hz = replace(self.view, noise=command.value), 0
+            self.narrator.quiet = command.value
         elif command.kind == "captions":
             self.narrator.switch_captions(command.value)
         elif command.kind == "open":

@@ -111,6 +111,8 @@ pf.stage = element => {
     const fresh = shown.filter(when => when > performance.now() - 1000).length;
     if (message.playing && fresh) words.push(`${fresh} pictures/s`);
     if (message.live && !message.dropped) words.push('no event dropped');
+    if (message.filtered) words.push(`${plenty(message.filtered)} events filtered`);
+    if (message.noise_hz !== null) words.push(`${plenty(message.noise_hz)} events/s hidden as noise`);
     if (message.skew) words.push(message.skew);
     return words.join(' · ');
   }
@@ -205,6 +207,7 @@ pf.stage = element => {
   q('.style').addEventListener('change', event => { pf.send('style', event.target.value); covers(); });
   q('.accumulation').addEventListener('input', event => { pf.send('accumulation', +event.target.value); covers(); });
   q('.layout').addEventListener('change', event => { pf.send('layout', event.target.checked ? 'over' : 'beside'); arrange(); });
+  q('.noise').addEventListener('change', event => pf.send('noise', event.target.checked));
   let lost = JSON.parse(sessionStorage.getItem('pf-lost'));
   sessionStorage.removeItem('pf-lost');
   /** A new session of this page: the looks and the source go back to where they were. */
@@ -212,7 +215,7 @@ pf.stage = element => {
     for (const name of ['palette', 'style']) pf.send(name, q(`.${name}`).value);
     pf.send('accumulation', +q('.accumulation').value);
     pf.send('layout', q('.layout').checked ? 'over' : 'beside');
-    pf.send('captions', q('.captions').checked);
+    for (const name of ['captions', 'noise']) pf.send(name, q(`.${name}`).checked);
     pf.send('open', {kind: 'recording', name: lost.name});
   }
   pf.on('source', message => {
@@ -227,6 +230,7 @@ pf.stage = element => {
     for (const name of ['palette', 'style']) q(`.${name}`).value = message[name];
     q('.accumulation').value = message.accumulation_ms;
     q('.layout').checked = message.layout === 'over';
+    q('.noise').checked = message.noise;
     covers();
     paint(message.palette);
     arrange();
