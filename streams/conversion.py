@@ -42,7 +42,7 @@ def convert(source: Source, path: Path, span: Span, name: str | None = None, *, 
     info = source.info
     has_frames = info.frame_resolution is not None and info.frames_origin != "reconstructed"
     facts = Facts(info.event_resolution, info.events_origin, info.frame_resolution if has_frames else None,
-                  info.frames_origin if has_frames else None, info.sensor or info.name, span.start_us, span.end_us,
+                  info.frames_origin if has_frames else None, info.sensor, span.start_us, span.end_us,
                   compression)
     with_frames = has_frames and keeps(name, "frames")
     n_events = n_frames = 0

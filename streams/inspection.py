@@ -14,7 +14,7 @@ import numpy as np
 
 from streams.filters.hot import hot_pixels
 from streams.representations import pixel_index
-from streams.types import Events, Frame, Packet, Resolution, SourceInfo
+from streams.types import EVENT_DTYPE, OPAQUE, Events, Frame, Packet, Resolution, SourceInfo
 
 BIN_US = 10_000
 MOST_BINS = 5_000_000
@@ -101,14 +101,16 @@ class Inspection:
     def _count(self) -> None:
         if not self._waiting:
             return
-        events = np.concatenate(self._waiting)
+        # As opaque items: numpy copies structured ones field by field, 13 times as slow (measured).
+        events = np.concatenate([packet.view(OPAQUE) for packet in self._waiting]).view(EVENT_DTYPE)
         self._waiting = []
         self._n_on += int(np.count_nonzero(events["p"]))
         self._pixels += np.bincount(pixel_index(events, self._resolution), minlength=len(self._pixels))
-        t = events["t"]
-        places = np.clip((t - self._start_us) // self._bin_us, 0, len(self._counts) - 1)
-        counts = np.bincount(places - places[0])
-        self._counts[places[0]:places[0] + len(counts)] += counts
+        t = events["t"].copy()
+        first, last = (min(max(0, (int(edge) - self._start_us) // self._bin_us), len(self._counts) - 1)
+                       for edge in (t[0], t[-1]))
+        edges = self._start_us + self._bin_us * np.arange(first + 1, last + 1)
+        self._counts[first:last + 1] += np.diff([0, *np.searchsorted(t, edges), len(t)])
         steps = np.diff(t, prepend=t[0] if self._last_us is None else self._last_us)
         self._n_silences += int(np.count_nonzero(steps >= SILENCE_US))
         longest = int(steps.argmax())

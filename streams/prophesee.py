@@ -88,7 +88,7 @@ def whole(text: str) -> int:
 def fact_lines(sensor: str, events_origin: EventsOrigin | None, offset_us: int) -> list[str]:
     """What a header of ours says that Prophesee's has no words for."""
     name = " ".join(sensor.encode("ascii", "replace").decode().split())
-    return [f"sensor_name {name}", f"events_origin {events_origin}", f"t_offset_us {offset_us}"]
+    return [f"sensor_name {name or 'unknown'}", f"events_origin {events_origin}", f"t_offset_us {offset_us}"]
 
 
 def raw_header(encoding: str, size: Resolution, sensor: str, events_origin: EventsOrigin | None,
