@@ -32,7 +32,9 @@ def convert(uri: str, out: Path, part: Part, name: str | None, compression: str 
                          f"{', '.join(COMPRESSED)}")
     if out.exists() and Path(uri).exists() and out.samefile(uri):
         raise InputError(f"{out} cannot be read and replaced at once; choose another name")
-    with filtered(terminal.opened(uri, open_stored), filters) as source:
+    others: set[str] = set()
+    with filtered(terminal.opened(uri, lambda uri: open_stored(uri, lambda samples: others.add(samples.kind))),
+                  filters) as source:
         span = span_of(source, *part)
         with terminal.reading(source.info, "converting", span.start_us, span.end_us) as tell:
             done = write(source, out, span, name, compression=compression,  # type: ignore[arg-type]
@@ -41,6 +43,9 @@ def convert(uri: str, out: Path, part: Part, name: str | None, compression: str 
         f"{done.n_events:,} events", f"{done.n_frames:,} frames", f"{done.n_bytes / 1e6:.1f} MB",
         *terminal.lost(source.losses)]))
     terminal.say_filtered(source)
+    if others:
+        done.left_out.append(f"{' and '.join(sorted(others))} samples are left out: convert writes events and frames; "
+                             "parafovea record keeps them")
     for sentence in done.left_out:
         terminal.people.print(f"parafovea: {sentence}", style="yellow")
     if source.losses.damage:

@@ -26,7 +26,7 @@ from streams.placing import placed
 from streams.recorder import Recorder
 from streams.sources import open_source, open_stored
 from streams.targets.content import Facts
-from streams.types import Events, InputError, Resolution
+from streams.types import TRIGGER_DTYPE, Events, InputError, Resolution, Samples
 
 SUFFIX = {"aedat4": ".aedat4", "csv": ".csv", "dat": ".dat", "es": ".es", "eventgpt": ".npy", "evt2": ".raw",
           "evt3": ".raw", "hdf5": ".h5", "npy": ".npy"}
@@ -328,3 +328,16 @@ def test_a_missing_library_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
     assert result.exit_code == 2, result.output
     assert "pip install 'parafovea[hdf5]'" in result.stderr
     assert not (tmp_path / "o.h5").exists()
+
+
+def test_imu_and_triggers_are_not_lost_silently(tmp_path: Path) -> None:
+    path, events = tmp_path / "in.aedat4", random_events()
+    with Recorder(path, SENSOR, None, "camera", None, sensors=True) as recorder:
+        recorder.write(events[:1500])
+        triggers = np.zeros(2, TRIGGER_DTYPE)
+        triggers["t"], triggers["kind"] = events["t"][[10, 20]], 1
+        recorder.write(Samples("triggers", triggers))
+        recorder.write(events[1500:])
+    result = call("convert", path, tmp_path / "o.aedat4")
+    assert result.exit_code == 0, result.output
+    assert "triggers samples are left out" in result.stderr
