@@ -28,7 +28,7 @@ from ui.services import Answer, AskSettings
 from ui.trace import at_s
 
 SLOWER = 9.0
-SIZE, SHOWN_WIDTH, COLOURS = (1340, 1090), 1000, 255
+SIZE, SHOWN_WIDTH, COLOURS = (1340, 1120), 1000, 255
 QUESTION = "Describe the scene in detail."
 AT_S = 13.0
 LARGEST = 3_000_000
