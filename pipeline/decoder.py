@@ -86,6 +86,8 @@ class KVCache:
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
         self.capacity, self.length = capacity, 0
+        self.compiled: native.NativePass | None = None
+        """The compiled pass of the decoder that made this cache, for the answer that it is made for."""
 
     def keep(self, rows: Sequence[int]) -> None:
         """Make these of the rows just written (0 = first after the cursor) permanent, in this order."""
@@ -227,10 +229,9 @@ class Decoder(nn.Module):
             raise ValueError(f"the answer is too long: {cache.length} + {x.shape[1]} tokens exceed {cache.capacity}")
         if mask is None and cache is not None and cache.length and x.shape[1] > 1:
             raise ValueError("a filled cache needs an explicit mask")
-        compiled = self._compiled(x, cache)
-        if compiled is not None:
-            assert cache is not None
-            return compiled.run(x, self.cos[positions[0]], self.sin[positions[0]], mask, cache, taps, skip, cosines)
+        if cache is not None and cache.compiled is not None and _runs_compiled(x):
+            at = positions[0]
+            return cache.compiled.run(x, self.cos[at], self.sin[at], mask, cache, taps, skip, cosines)
         if mask is not None:
             # attention would turn it into numbers in every layer
             mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill_(~mask, float("-inf"))
@@ -247,21 +248,20 @@ class Decoder(nn.Module):
         x = tapped[FINAL] = self.norm(x)
         return x, torch.stack([tapped[tap] for tap in taps], 2) if taps else None
 
-    def _compiled(self, x: Tensor, cache: KVCache | None) -> native.NativePass | None:
-        """The compiled pass where there is one for this input and these weights."""
-        if (not native.switched_on() or cache is None or len(x) > 1 or x.dtype != torch.float32
-                or x.device.type != "cpu" or torch.is_grad_enabled()
-                or (x.shape[1] > SHORT and torch.get_num_threads() > 1)):
+    def _compiled(self) -> native.NativePass | None:
+        """The compiled pass with the weights as they are now, None where there is none."""
+        if not native.switched_on():
             return None
         if self._native is None or not self._native.is_of(self):
             self._native = native.NativePass(self) if self._compilable() else None
         return self._native
 
     def _compilable(self) -> bool:
-        config = self.config
+        config, place = self.config, self.norm.weight
         sizes = (config.hidden_size, config.intermediate_size, config.head_size)
         matrices = [getattr(layer, name) for layer in self.layers for name in native.MATRICES]
-        return (all(size % native.LANES == 0 for size in sizes) and config.head_size <= native.LARGEST_HEAD
+        return (place.device.type == "cpu" and place.dtype == torch.float32
+                and all(size % native.LANES == 0 for size in sizes) and config.head_size <= native.LARGEST_HEAD
                 and all(type(matrix) is PackedLinear and not matrix.eight_bits and matrix.weight.numel() <= LARGEST
                         for matrix in matrices)
                 and all(type(getattr(layer, name)) is RMSNorm for layer in self.layers for name in native.NORMS)
@@ -272,9 +272,11 @@ class Decoder(nn.Module):
         return {name: value for name, value in super().__getstate__().items() if name != "_native"}
 
     def new_cache(self, capacity: int) -> KVCache:
-        """An empty cache on the decoder's device."""
-        return KVCache(self.config, min(capacity, self.config.max_positions), self.embed.weight.device,
-                       self.embed.weight.dtype)
+        """An empty cache on the decoder's device, for one answer with the weights as they are now."""
+        cache = KVCache(self.config, min(capacity, self.config.max_positions), self.embed.weight.device,
+                        self.embed.weight.dtype)
+        cache.compiled = self._compiled()
+        return cache
 
     def load_llama(self, state: Mapping[str, Tensor]) -> None:
         """Load weights under transformers' names. Raises ValueError naming missing or unexpected tensors."""
@@ -301,6 +303,11 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self.layers):
             state |= {f"model.layers.{i}.{name}": value for name, value in unfused(layer).items()}
         return state
+
+
+def _runs_compiled(x: Tensor) -> bool:
+    return (len(x) == 1 and x.dtype == torch.float32 and not torch.is_grad_enabled()
+            and (x.shape[1] <= SHORT or torch.get_num_threads() == 1))
 
 
 FUSED = {"attention_norm.weight": ("input_layernorm.weight",),

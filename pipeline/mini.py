@@ -112,17 +112,18 @@ def locate(decoder: Decoder, boxes: Tensor, entering: Tensor, positions: Tensor,
 
     boxes [SLOTS, 4] of the window; entering [R, D]: states entering the pointing layer; mask [R, S] bool.
     """
-    index = pointing_layer(decoder.config.layers)
-    layer = decoder.layers[index]
-    assert isinstance(layer, Layer)
-    head = decoder.config.head_size
-    query = rotate(F.linear(layer.attention_norm(entering), layer.qkv.weight[:head]), decoder.cos[positions],
-                   decoder.sin[positions])
+    index, cos, sin = pointing_layer(decoder.config.layers), decoder.cos[positions], decoder.sin[positions]
     # the pass that gave these states has already written its own keys after the cursor
-    scores = query @ cache.keys[index, 0, 0, :mask.shape[1]].T / head**0.5
-    share, slot = scores.masked_fill(~mask, float("-inf")).softmax(-1)[:, :SLOTS].max(-1)
-    found = boxes[slot]
-    return torch.where((share > POINTING_MASS)[:, None], found, torch.full_like(found, float("nan")))
+    if cache.compiled is not None:
+        shares = cache.compiled.look(index, entering, cos, sin, mask, cache, SLOTS)
+    else:
+        layer, head = decoder.layers[index], decoder.config.head_size
+        assert isinstance(layer, Layer)
+        query = rotate(F.linear(layer.attention_norm(entering), layer.qkv.weight[:head]), cos, sin)
+        scores = query @ cache.keys[index, 0, 0, :mask.shape[1]].T / head**0.5
+        shares = scores.masked_fill(~mask, float("-inf")).softmax(-1)[:, :SLOTS]
+    share, slot = shares.max(-1)
+    return boxes[slot].masked_fill_((share <= POINTING_MASS)[:, None], float("nan"))
 
 
 def save_mini(model: MiniModel, tokenizer_file: Path, directory: Path, eos: int, changed_by: str = "") -> None:

@@ -229,6 +229,41 @@ static void attend(const Decoder *d, const float *q, const float *keys, const fl
     }
 }
 
+/* How much the first head of a layer looks at the first n keys: shares [rows, n], of the states x [rows, hidden] that
+enter it. Rows lie x_width apart; mask [rows, total_rows] says who sees whom. Returns 0, 1 without memory. */
+int32_t look_at(const Decoder *d, int32_t index, int32_t rows, const float *x, int32_t x_width, const float *cos,
+                const float *sin, const uint8_t *mask, int32_t total_rows, const float *keys, int32_t n, float *shares) {
+    const int head = d->head;
+    const Layer *layer = d->layer + index;
+    Matrix first = layer->qkv;
+    first.out = head;
+    float *normed = malloc((d->hidden + head + total_rows + LANES) * sizeof(float));
+    if (!normed) return 1;
+    float *query = normed + d->hidden, *all = query + head;
+    for (int r = 0; r < rows; r++) {
+        normalise(d, layer->attention_norm, x + (size_t)r * x_width, normed);
+        multiply(&first, normed, 1, query, head, 0);
+        turn(query, 1, head, cos + (size_t)r * head, sin + (size_t)r * head);
+        float highest = -1e30f, sum = 0;
+        for (int s = 0; s < total_rows; s++) {
+            if (!mask[(size_t)r * total_rows + s]) {
+                all[s] = -1e30f;
+                continue;
+            }
+            vec product = fill(0);
+            for (int i = 0; i < head; i += LANES) product += load(query + i) * load(keys + (size_t)s * head + i);
+            all[s] = total(product) / root((float)head);
+            highest = all[s] > highest ? all[s] : highest;
+        }
+        for (int s = total_rows; s % LANES; s++) all[s] = -1e30f;
+        for (int s = 0; s < total_rows; s += LANES) store(all + s, exponential(load(all + s) - highest));
+        for (int s = 0; s < total_rows; s++) sum += all[s];
+        for (int s = 0; s < n; s++) shares[(size_t)r * n + s] = s < total_rows ? all[s] / sum : 0;
+    }
+    free(normed);
+    return 0;
+}
+
 static float likeness(const float *a, const float *b, int size) {
     vec both = fill(0), first = fill(0), second = fill(0);
     for (int i = 0; i < size; i += LANES) {

@@ -77,6 +77,7 @@ def library() -> ctypes.CDLL | None:
     made.multiply.argtypes = [pointer, pointer, number, pointer, number, number]
     made.multiply.restype = None
     made.pass_rows.argtypes = [pointer, number, number, number, *[pointer] * 6, number, *[pointer] * 4]
+    made.look_at.argtypes = [pointer, number, number, pointer, number, *[pointer] * 3, number, pointer, number, pointer]
     return made
 
 
@@ -153,7 +154,8 @@ class NativePass:
 
     def __init__(self, decoder: Decoder) -> None:
         """Raises RuntimeError where nothing is compiled."""
-        config, self._pass = decoder.config, _made().pass_rows
+        config, made = decoder.config, _made()
+        self._pass, self._look = made.pass_rows, made.look_at
         self._size, self._layers, self._weights = config.hidden_size, config.layers, _weights(decoder)
         self._known = [(weight.data_ptr(), weight._version) for weight in self._weights]
         self._kept: list[Any] = []
@@ -207,6 +209,22 @@ class NativePass:
         return states, tapped
 
 
+    def look(self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, cache: KVCache, count: int) -> Tensor:
+        """How much the first head of a layer looks at the first `count` keys: shares [R, count], of states x [R, D]
+        that enter it, with cos and sin [R, head_size] and mask [R, S] bool.
+
+        Raises MemoryError.
+        """
+        shares, mask, total = x.new_empty(len(x), count), mask.contiguous(), mask.shape[1]
+        x = x if x.stride(1) == 1 else x.contiguous()
+        failed = self._look(self._at, layer, len(x), x.data_ptr(), x.stride(0), cos.data_ptr(), sin.data_ptr(),
+                            mask.data_ptr(), total, cache.keys[layer].data_ptr(), count,
+                            shares.data_ptr())
+        if failed:
+            raise MemoryError(f"there is no memory to look at {total} rows")
+        return shares
+
+
 def _made() -> ctypes.CDLL:
     made = library()
     if made is None:
@@ -215,7 +233,7 @@ def _made() -> ctypes.CDLL:
 
 
 def _weights(decoder: Decoder) -> list[Tensor]:
-    # asked before every pass: not through modules, which look everything up in Python
+    # asked before every answer: not through modules, which look everything up in Python
     weights = [weight for layer in decoder.layers._modules.values() if layer is not None
                for module in layer._modules.values() if module is not None
                for weight in module._parameters.values() if weight is not None]

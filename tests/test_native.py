@@ -12,6 +12,7 @@ import torch
 from app.compose import ModelOptions, load
 from pipeline import native, packed
 from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
+from pipeline.mini import locate, pointing_layer
 from pipeline.packed import PackedLinear, in_eight_bits
 from pipeline.trees import attention_mask
 from streams.types import InputError
@@ -47,18 +48,16 @@ def both(made: Decoder, parents: list[int], prefix: int, skip: tuple[int, ...] =
     mask = attention_mask(parents, prefix, 1)[None, None] if prefix else None
     found = []
     for on in (False, True):
-        native.switch(False)
+        native.switch(on)
         cache = made.new_cache(prefix + len(parents) + 3)
         if prefix:
             made(before, torch.arange(prefix)[None], None, cache)
             cache.keep(range(prefix))
-        native.switch(on)
         cosines = list[torch.Tensor]()
         at = torch.arange(prefix, prefix + x.shape[1])[None]
         states, tapped = made(x, at, mask, cache, (1, FINAL), skip, cosines)
-        assert (made._native is not None) == on
+        assert (cache.compiled is not None) == on
         found.append((states, tapped, cache, cosines))
-        made._native = None
     native.switch(True)
     return found
 
@@ -103,6 +102,24 @@ def test_rows_of_a_tree_are_those_of_its_paths_bit_for_bit() -> None:
             alone, _ = made(x[:, prefix + row:prefix + row + 1], torch.tensor([[prefix + depth]]), None, cache)
             cache.keep([0])
         assert torch.equal(alone[0, 0], whole[0, leaf + 1])
+
+
+@torch.inference_mode()
+def test_words_point_at_the_same_objects() -> None:
+    made, prefix = decoder(replace(CONFIG, layers=6)), 9
+    for weight in made.layers[pointing_layer(6)].qkv.parameters():
+        weight.data *= 8  # so that some words are about one object
+    x, cache = torch.randn(1, prefix + len(TREE), CONFIG.hidden_size), made.new_cache(32)
+    made(x[:, :prefix], torch.arange(prefix)[None], None, cache)
+    cache.keep(range(prefix))
+    at, mask = torch.tensor([9, 10, 10, 11, 9, 10]), attention_mask(TREE[1:], prefix, 1)
+    _, tapped = made(x[:, prefix:], at[None], mask[None, None], cache, (pointing_layer(6), FINAL))
+    assert tapped is not None
+    boxes, entering = torch.rand(6, 4), tapped[0, :, 0]
+    compiled = locate(made, boxes, entering, at, mask, cache)
+    cache.compiled = None
+    torch.testing.assert_close(compiled, locate(made, boxes, entering, at, mask, cache), equal_nan=True)
+    assert 0 < compiled.isnan().sum() < compiled.numel()
 
 
 @torch.inference_mode()
