@@ -45,6 +45,7 @@ class BenchOptions:
     ingest: bool = False
     replay: str | None = None
     stride_s: float = 1.0
+    listening: bool = False
 
 
 def bench(options: BenchOptions, model_options: ModelOptions) -> None:
@@ -101,7 +102,7 @@ def hand_over(options: BenchOptions, line: dict[str, Any], tables: list[Table], 
 def one_comparison(options: BenchOptions) -> None:
     """Raises InputError where more than one kind of comparison is asked for."""
     asked = [name for name, given in (("--peers", options.peers), ("--profile", options.profile),
-                                      ("--ingest", options.ingest),
+                                      ("--ingest", options.ingest), ("--listening", options.listening),
                                       ("--replay", options.replay is not None),
                                       ("--checkpoints", options.checkpoints is not None)) if given]
     if len(asked) > 1:

@@ -439,12 +439,12 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_options(clips: int, drafters: str | None, rule: Rule, limits: Limits, out: Path | None, as_json: bool,
                      models: ModelOptions, checkpoints: Path | None = None, peers: bool = False,
                      profile: bool = False, ingest: bool = False, replay: str | None = None,
-                     stride_s: float = 1.0) -> None:
+                     stride_s: float = 1.0, listening: bool = False) -> None:
         from app.benching import BenchOptions
 
-        asked = drafters or ("vlm" if peers or profile else "vlm,recall,mix" if replay else "all")
+        asked = drafters or ("vlm" if peers or profile or listening else "vlm,recall,mix" if replay else "all")
         command(BenchOptions(clips, asked, rule, limits, out, as_json, checkpoints, peers, profile, ingest, replay,
-                             stride_s), models)
+                             stride_s, listening), models)
 
     with_options = rule_options(with_options)
     for option in (
@@ -452,8 +452,8 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--out", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
                          help="write a report with a picture here"),
             click.option("--drafters", default=None, metavar="NAME[:VARIANT],...",
-                         help="or all: every drafter in all its variants; default: all, with --peers or --profile vlm, "
-                          "with --replay vlm,recall,mix"),
+                         help="or all: every drafter in all its variants; default: all, with --peers, --profile or "
+                          "--listening vlm, with --replay vlm,recall,mix"),
             click.option("--clips", default=20, show_default=True, help="unseen scenes to describe")):
         with_options = option(with_options)
     return model_options(with_options)
@@ -467,6 +467,9 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
               help="compare with transformers on the same weights: generate, prompt lookup, assisted generation")
 @click.option("--profile", is_flag=True,
               help="where the time of a detailed answer goes, and what this machine would allow a verify pass")
+@click.option("--listening", is_flag=True,
+              help="what the records of an answer, a page that listens and a recording read meanwhile cost it, in "
+                   "processor time")
 @click.option("--ingest", is_flag=True,
               help="no models: how fast events are read, drawn and live, beside dv-processing, aedat and faery")
 @click.option("--replay", is_flag=False, flag_value="scenes", default=None, metavar="[SOURCE]",
@@ -477,14 +480,15 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
 @bench_options
 def bench(options: BenchOptions, models: ModelOptions) -> None:
     """Compare drafters with plain decoding: identity, acceptance, wall-clock."""
-    from app import benching, ingesting, peering, profiling, replaying
+    from app import benching, ingesting, listening, peering, profiling, replaying
 
     benching.one_comparison(options)
     if options.ingest:
         ingesting.bench_ingest(options)
         return
     run = (peering.bench_peers if options.peers else profiling.profile if options.profile
-           else replaying.bench_replay if options.replay else benching.bench)
+           else replaying.bench_replay if options.replay
+           else listening.bench_listening if options.listening else benching.bench)
     run(options, models)
 
 

@@ -66,6 +66,11 @@ def write_profile(out: Path, line: dict[str, Any], tables: list[str], command: s
     _write(out, "profile", ["# Where the time goes", _origin(line, command), *tables], line)
 
 
+def write_listening(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
+    """listening.md and listening.json. line: the "listening" line with its provenance; tables: Markdown."""
+    _write(out, "listening", ["# What listening costs an answer", _origin(line, command), *tables], line)
+
+
 def write_ingest(out: Path, line: dict[str, Any], tables: list[str], command: str) -> None:
     """ingest.md and ingest.json. line: the "ingest" line with its provenance; tables: Markdown."""
     _write(out, "ingest", ["# How fast events come in", _origin(line, command), *_broken(line), *tables,
