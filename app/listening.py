@@ -197,7 +197,7 @@ class _Recording:
 
     def __init__(self, folder: Path) -> None:
         self._path, self.child_share = folder / "events.aedat4", 0.0
-        self._go, self._paused, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._go, self._over = threading.Event(), threading.Event()
 
     def __enter__(self) -> _Recording:
         throughput.write_recording(self._path, throughput.moving_edges(int(RATE_HZ * RECORDED_S), throughput.SENSOR,
@@ -221,14 +221,17 @@ class _Recording:
     def _read(self) -> None:
         while not self._over.is_set():
             with open_source(str(self._path), reconstruct_frames=False) as source:
-                assembler = WindowAssembler(source.info, WINDOW_US, WINDOW_US)
+                assembler, due_s = WindowAssembler(source.info, WINDOW_US, WINDOW_US), 0.0
                 for item in source:
-                    self._go.wait()
+                    if not self._go.is_set():
+                        self._go.wait()
+                        due_s = time.perf_counter()
                     if self._over.is_set():
                         return
-                    if not isinstance(item, Frame) and len(item):
-                        list(assembler.push(item))
-                        time.sleep(len(item) / RATE_HZ)
+                    assembler.push(item)
+                    if not isinstance(item, Frame):
+                        due_s += len(item) / RATE_HZ
+                        time.sleep(max(0.0, due_s - time.perf_counter()))
 
     def __exit__(self, *error: object) -> None:
         self._over.set()

@@ -24,16 +24,17 @@ from app.measuring import provenance, show_progress
 from streams.types import InputError
 
 CONDITIONS = (
-    "Same RGB VLM weights, windows and prompts; float32, batch 1, greedy, eye, projector and decoder prefill included, "
-    "every window read anew by everybody, with our preprocessing and our eye; one interleaved run in both orders "
-    "(A B B A); ratio of sums with a 95 % bootstrap interval over clips. Everybody has {threads} thread(s) per model "
-    "and runs under torch.inference_mode; nothing of transformers is compiled, {ours}; our event VLM works beside our "
-    "RGB VLM on a second core, transformers reads and drafts on the core it verifies on. Each peer runs with the "
-    "fastest of its settings ({tried} tried on a scene outside the clips): {settings}. The assistant is the event "
-    "VLM's decoder with its own visual rows; places that it has no rows for are masked.")
+    "Same RGB VLM weights, windows and prompts; {precision}, batch 1, greedy, eye, projector and decoder prefill "
+    "included, every window read anew by everybody, with our preprocessing and our eye; one interleaved run in both "
+    "orders (A B B A); ratio of sums with a 95 % bootstrap interval over clips. Everybody has {threads} thread(s) "
+    "per model and runs under torch.inference_mode; nothing of transformers is compiled, {ours}; our event VLM "
+    "works beside our RGB VLM on a second core, transformers reads and drafts on the core it verifies on. Each peer "
+    "runs with the fastest of its settings ({tried} tried on a scene outside the clips): {settings}. The assistant "
+    "is the event VLM's decoder with its own visual rows; places that it has no rows for are masked.")
 
 COMPILED = ("our decoders' passes are compiled C that reads weights in the 16 bits they are stored in (--no-compile "
             "leaves it out)")
+IN_INT8 = "our RGB VLM's decoder in 8 bit, LOSSY against transformers, which is in float32"
 LAID_OUT = "our own matrices are laid out for the processor"
 
 
@@ -64,7 +65,8 @@ def bench_peers(options: BenchOptions, model_options: ModelOptions) -> None:
     line = {**result.to_json(), "peers": lengths["detailed"]["peers"], "peers_by_length": lengths,
             "budget": options.limits.budget, "models": models.summary, "skipped": skipped,
             "skipped_peers": peers.skipped, "broken": result.broken(), "unequal": _unequal(lengths),
-            "conditions": CONDITIONS.format(ours=COMPILED if native.switched_on() else LAID_OUT,
+            "conditions": CONDITIONS.format(precision=IN_INT8 if model_options.precision == "int8" else "float32",
+                                            ours=COMPILED if native.switched_on() else LAID_OUT,
                                             threads=facts["threads"], settings=settings,
                                             tried=sum(len(PEERS[name]) for name in peers.settings)), **facts}
     tables = [_table(length, row) for length, row in lengths.items()]
