@@ -327,9 +327,10 @@ def test_settings_hold_for_the_next_question(opened: Visit) -> None:
 def test_captions_can_be_switched_off(opened: Visit) -> None:
     box = opened.page.get_by_label("live captions")
     box.uncheck()
-    opened.page.wait_for_function("() => document.querySelector('.captions').checked === false")
-    assert not opened.session.narrator.captions
+    opened.until(lambda session: not session.narrator.captions)
+    expect(box).not_to_be_checked()
     box.check()
+    opened.until(lambda session: session.narrator.captions)
 
 
 def choose(page: playwright.Page, name: str) -> None:
