@@ -27,6 +27,7 @@ def info(uri: str, as_json: bool, filters: Sequence[str] = (), deep: bool = Fals
         samples[batch.kind] += len(batch.data)
 
     with filtered(terminal.opened(uri, lambda uri: open_stored(uri, sensors=count)), filters) as source:
+        samples.clear()  # a filter that learned has read the first part, which comes once more
         facts = source.info
         if facts.live or facts.duration_us is None:
             raise InputError(f"{facts.name} has no end that could be counted; give a recording")

@@ -21,7 +21,18 @@ from streams.filtering import FilterCount, filter_counts, filtered
 from streams.filters import create, names
 from streams.filters.hot import hot_pixels
 from streams.filters.undistort import read_calibration
-from streams.types import Events, Frame, InputError, Resolution, Source, SourceInfo, events_from_columns
+from streams.recorder import Recorder
+from streams.types import (
+    IMU_DTYPE,
+    Events,
+    Frame,
+    InputError,
+    Resolution,
+    Samples,
+    Source,
+    SourceInfo,
+    events_from_columns,
+)
 from streams.windows import window_at, windows
 
 STORY = str(bundled_recording())
@@ -440,6 +451,17 @@ def test_info_says_what_is_held_back_and_what_passes(part: str) -> None:
     assert counts[0][1] == counts[0][0] > counts[1][1] == counts[2][0] > counts[2][1] == seen["n_events"]
     assert seen["n_frames"] == plain["n_frames"]
     assert seen["format"] == plain["format"] == "aedat4"
+
+
+def test_what_a_filter_learned_from_is_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "imu.aedat4"
+    with Recorder(path, SIZE, None, "camera", None, sensors=True) as recorder:
+        samples = np.zeros(7, IMU_DTYPE)
+        samples["t"] = np.arange(1000, 4500, 500)
+        recorder.write(busy())
+        recorder.write(Samples("imu", samples))
+    said = json.loads(call("info", str(path), "--json", "--filter", "hot").stdout)
+    assert (said["n_imu"], said["filters"][0]["n_in"]) == (7, 1200)
 
 
 @pytest.mark.parametrize("command", [["ask", "{}", "What is happening?"], ["replay", "{}"]], ids=lambda it: it[0])
