@@ -147,6 +147,6 @@ def test_what_l6_reads_in_training_is_what_the_event_vlm_reads() -> None:
 
 
 def test_levels_that_can_be_trained_are_said(tmp_path: Path) -> None:
-    for name in ("adapter", "adapter:L9", "recall"):
+    for name in ("adapter", "adapter:L9", "none"):
         with pytest.raises(InputError, match=r"use mini, all or one of .*adapter:L1, .*adapter:L6"):
             train_drafter(name, DrafterOptions(tmp_path, ModelOptions(), 1, True, 2))

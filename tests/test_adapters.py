@@ -182,11 +182,11 @@ def test_l6_changes_a_copy_of_the_event_vlm() -> None:
     drafter = drafters.create("adapter:L6", models)
     run(drafter, Greedy(), models=models)
     assert isinstance(drafter, AdapterDrafter)
-    assert drafter._event is not None
-    assert drafter._event.decoder is not None
+    assert drafter.event is not None
+    assert drafter.event.decoder is not None
     after = models.event.decoder.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    changed = {name for name, value in drafter._event.decoder.state_dict().items()
+    changed = {name for name, value in drafter.event.decoder.state_dict().items()
                if not torch.equal(value, before[name])}
     assert changed == {f"layers.{i}.{name}.weight" for i in range(2) for name in ("qkv", "out")}
     assert drafter.parameters == models.event.parameters + EVENT * SIZE + SIZE
