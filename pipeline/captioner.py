@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from pipeline import drafters
 from pipeline.acceptance import Greedy
-from pipeline.controller import Controller, Cost
+from pipeline.controller import Checks, Controller
 from pipeline.decoding import Ending, Limits, decode
 from pipeline.models import Models
 from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
@@ -84,9 +84,11 @@ class Captioner:
             raise InputError(f"there is no frame between {start_s:.2f} and {end_s:.2f} s for the RGB model to read; "
                              "choose another moment")
         guesser, window = self.drafter(drafter), self.look(window)
-        controller = self._controllers.setdefault(drafter, Controller(Cost.timed(self.models.verify_s)))
-        tally = _Tally()
-        for record in decode(self.models.rgb.open(window, question), guesser, rule, self.models.tokenizer, window,
+        controller = self._controllers.setdefault(drafter, Controller(Checks.timed(self.models.verify_s)))
+        # who only remembers costs nothing and hears everything
+        awake = not guesser.parameters or (limits is not None and limits.budget is not None) or controller.takes_part()
+        acting, tally = guesser if awake else self.drafter("none"), _Tally()
+        for record in decode(self.models.rgb.open(window, question), acting, rule, self.models.tokenizer, window,
                              question, limits or Limits(), cancel, controller):
             if isinstance(record, Ending):
                 yield replace(_caption(tally, record, window, question, guesser, rule), damaged=damaged)

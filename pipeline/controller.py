@@ -1,6 +1,6 @@
 """How many guesses are worth making: measured costs against measured acceptance, so that speculation always pays.
 
-    controller = Controller(verify=Cost.timed({1: 0.004, 8: 0.006}))
+    controller = Controller(verify=Checks.timed({1: 0.004, 8: 0.006}))
     budget = controller.budget(12)                  # nodes to ask the drafter for, 0 = plain decoding this round
     draft = controller.pruned(budget, made := drafter.propose(budget))
     controller.learn(len(made), draft, verdict, draft_s, verify_s)
@@ -12,6 +12,7 @@ rests it is tried again now and then.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,18 @@ from pipeline.types import Draft, Verdict
 REST = 12
 """Rounds of plain decoding after which a small draft is tried again; doubled while that does not pay."""
 
-LONGEST_REST, TRIAL = 96, 2
+LONGEST_REST, TRIAL, FIRST = 96, 2, 4
+"""The longest such rest; nodes of a trial; nodes that are asked for while nothing is known."""
+
+SPARE = 0.03
+"""Share of the time of plain decoding that trials may take."""
+
+LONGEST_NAP = 8
+"""Answers that a drafter sits out at most, which found nothing worth guessing in the last that it took part in."""
+
+MARGIN = 1.1
+"""How many times faster than plain decoding a draft must promise to be: what is close is not worth the risk."""
+
 FORGET, SLOW = 0.95, 0.6
 """How much of the cost measured before, and of the gains expected before, is left after a round."""
 
@@ -35,14 +47,6 @@ class Cost:
     seconds: float = 0.0
     squares: float = 0.0
     products: float = 0.0
-
-    @classmethod
-    def timed(cls, seconds_by_rows: Mapping[int, float]) -> Cost:
-        """From a table measured at start-up."""
-        cost = cls()
-        for rows, seconds in seconds_by_rows.items():
-            cost.learn(rows, seconds)
-        return cost
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in one measurement."""
@@ -58,43 +62,102 @@ class Cost:
             return 0.0
         mean_rows, mean_s = self.rows / self.count, self.seconds / self.count
         spread = self.squares / self.count - mean_rows**2
-        # with hardly any spread the slope would be noise
-        slope = max(0.0, (self.products / self.count - mean_rows * mean_s) / spread) if spread > 0.05 else 0.0
+        if spread > 0.05:
+            slope = max(0.0, (self.products / self.count - mean_rows * mean_s) / spread)
+        else:
+            # one size alone says nothing about others: more are taken for dearer in proportion, fewer for no cheaper
+            slope = mean_s / mean_rows if rows > mean_rows > 0 else 0.0
         return max(mean_s + slope * (rows - mean_rows), 0.2 * mean_s)
+
+
+@dataclass
+class Checks:
+    """Seconds of a check by its rows: as measured at start-up, times what checks took lately, those of one row and
+    those of several each for themselves. Who only ever checks many rows would otherwise forget what one costs.
+
+    table: (rows, seconds), rows rising; empty = nothing was measured, and all checks are taken for equally long.
+    """
+
+    table: Sequence[tuple[int, float]] = ()
+    one: float = 1.0
+    several: float = 1.0
+
+    @classmethod
+    def timed(cls, seconds_by_rows: Mapping[int, float]) -> Checks:
+        """From a table measured at start-up."""
+        return cls(sorted(seconds_by_rows.items()))
+
+    def of(self, rows: int) -> float:
+        """Seconds for so many rows."""
+        return self._measured(rows) * (self.one if rows == 1 else self.several)
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Take in one measurement."""
+        ratio = seconds / max(1e-9, self._measured(rows))
+        if rows == 1:
+            self.one += (1 - SLOW) * (ratio - self.one)
+        else:
+            self.several += (1 - SLOW) * (ratio - self.several)
+
+    def _measured(self, rows: int) -> float:
+        """Between two rows of the table on a straight line, beyond them as on the nearest."""
+        if not self.table:
+            return 1.0
+        at = min(max(1, bisect_left(self.table, (rows, 0.0))), len(self.table) - 1)
+        (low, low_s), (high, high_s) = self.table[max(0, at - 1)], self.table[at]
+        slope = (high_s - low_s) / (high - low) if high > low else 0.0
+        return max(low_s + slope * (rows - low), 0.2 * low_s)
 
 
 @dataclass
 class Controller:
     """Decides per round; lives as long as a conversation with one drafter. fixed: always draft so many nodes."""
 
-    verify: Cost = field(default_factory=Cost)
+    verify: Checks = field(default_factory=Checks)
     fixed: int | None = None
     draft: Cost = field(default_factory=Cost)
     chances: Chances = field(default_factory=Chances)
     _gains: list[float] = field(default_factory=list)
     _rested: int = 0
     _rest: int = REST
+    _useful: bool = True
+    _nap: int = 1
+    _napped: int = 0
 
-    def budget(self, most: int) -> int:
-        """How many nodes to ask for, at most `most`."""
+    def takes_part(self) -> bool:
+        """Asked once before every answer: whether the drafter reads what is asked about. One that only rested in the
+        last answer would read for nothing; it sits out 1, 2, 4 ... answers before it is tried again."""
+        if self.fixed is not None or self._useful:
+            self._nap, self._napped = 1, 0
+        elif self._napped < self._nap:
+            self._napped += 1
+            return False
+        else:
+            self._nap, self._napped = min(LONGEST_NAP, 2 * self._nap), 0
+        self._useful = False
+        return True
+
+    def budget(self, most: int, free: bool = False) -> int:
+        """How many nodes to ask for, at most `most`. free: the verifier still reads, so that drafting costs nothing."""
         if self.fixed is not None:
             return min(self.fixed, most)
         # nothing is known yet: the first rounds show what the drafter can do
-        if not self._gains or not self.draft.count:
-            return most
-        best = self._best(self._gains[:most], drafting=True)
+        if not self._gains or not (free or self.draft.count):
+            self._useful = True
+            return most if free else min(FIRST, most)
+        best = self._best(continued(self._gains, most), drafting=not free)
         if best:
-            self._rest = REST
+            self._rest, self._useful = REST, True
             return best
         self._rested += 1
-        if self._rested < self._rest:
+        if self._rested < max(self._rest, self.draft.of(TRIAL) / (SPARE * max(1e-9, self.verify.of(1)))):
             return 0
         self._rested, self._rest = 0, min(LONGEST_REST, 2 * self._rest)
         return min(TRIAL, most)
 
     def _best(self, gains: Sequence[float], drafting: bool) -> int:
         """The number of nodes with the most tokens per second; drafting: whether they must still be made."""
-        best, most = 0, 1 / max(1e-9, self.verify.of(1))
+        best, most = 0, (MARGIN if drafting else 1.0) / max(1e-9, self.verify.of(1))
         total = 1.0
         for size, gain in enumerate(gains, 1):
             total += gain
@@ -113,17 +176,24 @@ class Controller:
         return likeliest(draft, gains, max(1, self._best(ranked, drafting=False))) if len(draft) else draft
 
     def _expect(self, ranked: Sequence[float]) -> None:
-        """Remember the gains of the likeliest, second likeliest ... node; those not asked for go on geometrically."""
+        """Remember the gains of the likeliest, second likeliest ... node."""
         seen = [SLOW * old + (1 - SLOW) * new for old, new in zip(self._gains, ranked, strict=False)]
         seen += ranked[len(seen):]
-        step = (seen[-1] / seen[0]) ** (1 / (len(seen) - 1)) if len(seen) > 1 and seen[0] else seen[0]
-        while len(seen) < len(self._gains):
-            seen.append(seen[-1] * step)
-        self._gains = seen
+        self._gains = continued(seen, max(len(seen), len(self._gains)))
 
     def learn(self, drafted: int, draft: Draft, verdict: Verdict, draft_s: float, verify_s: float) -> None:
-        """What a round cost and what became of its guesses; drafted: the nodes that were made, checked or not."""
+        """What a round cost and what became of its guesses; drafted: the nodes that were made, checked or not, 0 where
+        they cost nothing. draft_s: of the drafter in all. verify_s: of everything else in the round."""
         self.verify.learn(1 + len(draft), verify_s)
         if drafted:
             self.draft.learn(drafted, draft_s)
         self.chances.learn(draft, verdict)
+
+
+def continued(gains: Sequence[float], count: int) -> list[float]:
+    """The first `count` gains; those that are not known go on geometrically."""
+    known = list(gains[:count])
+    step = (known[-1] / known[0]) ** (1 / (len(known) - 1)) if len(known) > 1 and known[0] else known[0]
+    while len(known) < count:
+        known.append(known[-1] * step)
+    return known

@@ -82,9 +82,9 @@ class _Clock:
         self.spans.append(Span(lane, start, self.read()))
         return result
 
-    def last(self, lane: str) -> float:
-        """Seconds of the newest span of a lane, 0 when there is none in this round."""
-        return next((span.end_s - span.start_s for span in reversed(self.spans) if span.lane == lane), 0.0)
+    def spent(self, lane: str) -> float:
+        """Seconds of a lane in this round."""
+        return sum(span.end_s - span.start_s for span in self.spans if span.lane == lane)
 
     def take(self) -> list[Span]:
         spans, self.spans = sorted(self.spans, key=lambda s: s.start_s), []
@@ -116,23 +116,29 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
                 answer.stopped = "cancelled"
                 break
             room = min(MOST, limits.max_new_tokens - len(answer.tokens) - 1)
-            asked = controller.budget(room) if room > 0 else 0
+            asked = controller.budget(room, not reading.done()) if room > 0 else 0
             if asked and not reading.done() and isinstance(drafter, Previews):
                 yield Drafted(number, pending_nodes(clock.timed("draft", drafter.preview), tokenizer), clock.read())
             made = clock.timed("draft", partial(drafter.propose, asked)) if asked else Draft.none()
+            hidden = not reading.done()
             draft = controller.pruned(asked, made)
             if not session.trees:
                 draft = draft.trunk()
             if len(draft):
                 yield Drafted(number, pending_nodes(draft, tokenizer), clock.read())
             reading.result()
+            began_s = clock.read()
             scores, verdict = clock.timed("verify", partial(_verify, session, draft, rule, len(answer.tokens)))
             boxes = boxes_of(scores)
             emitted, used = answer.extend(draft, verdict, boxes)
             session.commit(draft, verdict)
-            drafter.observe(draft, scores, verdict)
-            controller.learn(len(made), draft, verdict, clock.last("draft"), clock.last("verify"))
             nodes = judged_nodes(draft, scores, verdict, used, boxes, tokenizer)
+            checked_s = clock.read()
+            drafter.observe(draft, scores, verdict)
+            # the first token costs no pass where nothing is guessed: reading made it
+            if number or len(draft):
+                controller.learn(0 if hidden else len(made), draft, verdict,
+                                 clock.spent("draft") + clock.read() - checked_s, checked_s - began_s)
             yield Cycle(number, nodes, emitted, clock.take())
             number += 1
     drafter.finish(answer.tokens)

@@ -87,9 +87,13 @@ class HeadDrafter:
 
     @torch.inference_mode()
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
-        """Read what stands before the text, and the verifier's states along the question."""
-        seen = prefix()
+        """Wait for what stands before the text, and the verifier's states along the question; they are read when the
+        first guess is asked for, as everything that follows, so that a head that rests costs nothing."""
+        self._front: Prefix | None = prefix()
         self._rule, self._known = rule, 0
+        self._tokens, self._hidden = list[int](), list[Tensor]()
+
+    def _begin(self, seen: Prefix) -> None:
         config = self._head.config
         weight = self._verifier.embed.weight
         self._cache = KVCache(config, config.max_positions, weight.device, weight.dtype)
@@ -100,7 +104,7 @@ class HeadDrafter:
             self._cache.keep(range(len(front)))
         # the row before a token led to it: without visual rows the first token of the prompt has none
         hidden = seen.hidden[max(0, seen.visual - 1):]
-        self._read(seen.prompt[len(seen.prompt) - len(hidden):], hidden)
+        self._tokens[:0], self._hidden[:0] = seen.prompt[len(seen.prompt) - len(hidden):], [hidden]
 
     def _read(self, tokens: list[int], hidden: Tensor) -> None:
         """Go on after verified tokens and the verifier's states that led to them."""
@@ -119,6 +123,12 @@ class HeadDrafter:
     @torch.inference_mode()
     def propose(self, budget: int) -> Draft:
         """A tree of at most `budget` tokens, each with the guessed state that its parent led to."""
+        if self._front is not None:
+            self._begin(self._front)
+            self._front = None
+        if self._tokens:
+            self._read(self._tokens, torch.cat(self._hidden))
+            self._tokens, self._hidden = [], []
         states: dict[int, Tensor] = {-1: self._last}
         rows: dict[int, int] = {}
         stable = self._cache.length
@@ -165,7 +175,8 @@ class HeadDrafter:
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
         """Take over the verified tokens and the verifier's true states."""
         rows = [0, *(node + 1 for node in verdict.path)]
-        self._read([*(draft.tokens[node] for node in verdict.path), verdict.token], scores.hidden[rows])
+        self._tokens += [*(draft.tokens[node] for node in verdict.path), verdict.token]
+        self._hidden.append(scores.hidden[rows])
         self._known += len(rows)
 
     def finish(self, tokens: list[int]) -> None:

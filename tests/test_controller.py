@@ -6,7 +6,7 @@ import pytest
 from toy_models import random_decoder
 
 from pipeline.chances import Chances, likeliest
-from pipeline.controller import REST, Controller, Cost
+from pipeline.controller import REST, Checks, Controller, Cost
 from pipeline.timing import verify_seconds
 from pipeline.types import Draft, Verdict
 
@@ -17,7 +17,7 @@ def simulate(right: float, promised: float | None, draft_node_s: float, rounds: 
              most: int = 10) -> tuple[float, float, list[int]]:
     """Tokens per second with the controller over plain decoding's, the same for the second half alone, and how many
     nodes each round checked. right: chance that a guess is accepted."""
-    rng, controller = random.Random(0), Controller(Cost.timed({k: PLAIN_S + ROW_S * (k - 1) for k in (1, 2, 4, 8)}))
+    rng, controller = random.Random(0), Controller(Checks.timed({k: PLAIN_S + ROW_S * (k - 1) for k in (1, 2, 4, 8)}))
     tokens, seconds, sizes = list[int](), list[float](), list[int]()
     for _ in range(rounds):
         asked = controller.budget(most)
@@ -68,14 +68,65 @@ def test_a_fixed_size_is_kept() -> None:
 
 
 def test_costs_are_a_line_that_follows_what_is_measured() -> None:
-    cost = Cost.timed({1: 1.0, 3: 2.0})
-    assert cost.of(2) == pytest.approx(1.5, abs=0.05)
+    cost = Cost()
+    assert cost.of(3) == 0.0
+    cost.learn(4, 2.0)
+    assert [cost.of(nodes) for nodes in (2, 4, 8)] == [2.0, 2.0, 4.0]
     for _ in range(200):
-        cost.learn(1, 5.0)
-        cost.learn(3, 5.0)
-    assert cost.of(9) == pytest.approx(5.0, abs=0.01)
-    assert Cost.timed({4: 2.0}).of(9) == 2.0
-    assert Cost().of(3) == 0.0
+        cost.learn(1, 1.0)
+        cost.learn(3, 2.0)
+    assert cost.of(2) == pytest.approx(1.5, abs=0.05)
+
+
+def test_checks_of_one_row_and_of_several_are_followed_each_for_themselves() -> None:
+    checks = Checks.timed({8: 3.0, 1: 1.0, 2: 1.2})
+    assert [checks.of(rows) for rows in (1, 2, 5, 8, 10)] == pytest.approx([1.0, 1.2, 2.1, 3.0, 3.6])
+    for _ in range(60):
+        checks.learn(8, 6.0)
+    assert [checks.of(rows) for rows in (1, 2, 8)] == pytest.approx([1.0, 2.4, 6.0])
+    for _ in range(60):
+        checks.learn(1, 3.0)
+    assert [checks.of(rows) for rows in (1, 8)] == pytest.approx([3.0, 6.0])
+    assert Checks().of(1) == Checks().of(9) == 1.0
+
+
+def test_who_only_checked_many_rows_still_knows_what_one_costs() -> None:
+    """A drafter whose guesses are all right and cost more than the verifier's own words must be given up."""
+    rng, controller = random.Random(0), Controller(Checks.timed({1: 0.002, 16: 0.007}))
+    sizes = []
+    for _ in range(40):
+        asked = controller.budget(16)
+        draft = controller.pruned(asked, Draft.chain(list(range(asked)), "toy", [0.95] * asked))
+        passed = next((i for i in range(len(draft)) if rng.random() > 0.85), len(draft))
+        draft_s = 0.012 if asked else 0.0
+        controller.learn(asked, draft, Verdict(list(range(passed)), 1, "plain"), draft_s,
+                         0.002 if not len(draft) else 0.007)
+        sizes.append(len(draft))
+    assert sum(size > 0 for size in sizes[10:]) < 8
+
+
+def test_a_drafter_that_only_rests_sits_out_answers() -> None:
+    controller = Controller(Checks.timed({1: 0.002, 16: 0.007}))
+    took_part = []
+    for _ in range(40):
+        took_part.append(controller.takes_part())
+        for _ in range(20 if took_part[-1] else 0):
+            asked = controller.budget(16)
+            draft = controller.pruned(asked, Draft.chain(list(range(asked)), "toy", [0.1] * asked))
+            controller.learn(asked, draft, Verdict([], 1, "plain"), 0.01 if asked else 0.0, 0.003)
+    assert took_part[0]
+    assert 3 <= sum(took_part) < 12
+    assert all(Controller(fixed=2).takes_part() for _ in range(3))
+
+
+def test_guesses_that_cost_nothing_are_made_though_drafting_rests() -> None:
+    controller = Controller(Checks.timed({1: 0.002, 16: 0.004}))
+    for _ in range(30):
+        asked = controller.budget(8)
+        draft = controller.pruned(asked, Draft.chain(list(range(asked)), "toy", [0.9] * asked))
+        controller.learn(asked, draft, Verdict(list(range(len(draft))), 1, "plain"), 0.2, 0.004 if asked else 0.002)
+    assert controller.budget(8) == 0
+    assert controller.budget(8, free=True) > 2
 
 
 def test_chances_start_as_the_drafters_word_and_become_what_is_counted() -> None:
