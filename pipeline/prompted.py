@@ -9,8 +9,6 @@ family whose language model is a Llama differs in these two only.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.decoder import FINAL, Decoder
+from pipeline.seen import LastSeen
 from pipeline.session import DecoderSession
 from pipeline.vocabulary import HubTokenizer
 from streams.types import InputError, Window
@@ -50,8 +49,7 @@ class PromptedVLM:
         self.taps = taps_of(decoder)
         self.parameters = sum(p.numel() for module in (decoder, *towers) for p in module.parameters())
         self._see, self._split = see, split
-        self._recent: deque[tuple[Window, Tensor]] = deque(maxlen=RECENT)
-        self._looking = threading.Lock()
+        self._seen = LastSeen(RECENT, self._looked_at)
 
     def open(self, window: Window, prompt: str) -> DecoderSession:
         """Begin an answer; the window is read by Session.prefill(). Raises InputError for an endless question."""
@@ -75,20 +73,8 @@ class PromptedVLM:
         self.see(window)
 
     def see(self, window: Window) -> Tensor:
-        """Visual tokens [V, D] of a window; the last few windows are not looked at again. While somebody looks at a
-        window that nobody has seen, others who want to wait: it may be the same."""
-        known = self._known(window)
-        if known is None:
-            with self._looking:
-                known = self._known(window)
-                if known is None:
-                    known = self._looked_at(window)
-        return known
-
-    def _known(self, window: Window) -> Tensor | None:
-        # a copy: another thread may add to it
-        return next((tokens for known, tokens in list(self._recent)
-                     if known.events is window.events and known.frames is window.frames), None)
+        """Visual tokens [V, D] of a window; the last few windows are not looked at again."""
+        return self._seen.of(window)
 
     @torch.inference_mode()
     def _looked_at(self, window: Window) -> Tensor:
@@ -96,7 +82,6 @@ class PromptedVLM:
         if len(tokens) > self.visual:
             raise InputError(f"{self.name} made {len(tokens)} visual tokens, at most {self.visual} were expected; its "
                              "preprocessor config does not belong to its weights")
-        self._recent.append((window, tokens))
         return tokens
 
 

@@ -6,9 +6,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +18,7 @@ from pipeline.mini import MiniModel, load_mini, locate
 from pipeline.models import WEIGHTS
 from pipeline.packed import in_eight_bits
 from pipeline.placement import Placement
+from pipeline.seen import LastSeen
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
 from pipeline.vision import Memory, Slots, boxes_after, remember
@@ -53,8 +51,7 @@ class MiniVLM:
         levels = (layers // 2, layers - 3) if layers >= FEWEST_LEVELS else ()
         self.taps: tuple[int, ...] = (model.pointing_layer, *levels, FINAL)
         self.hidden_size = model.decoder.config.hidden_size
-        self._recent: deque[tuple[Window, Slots]] = deque(maxlen=RECENT)
-        self._looking = threading.Lock()
+        self._seen = LastSeen(RECENT, self._looked_at)
 
     def open(self, window: Window, prompt: str) -> DecoderSession:
         """Begin an answer; pixels are read by Session.prefill(). Raises InputError for an endless question."""
@@ -97,26 +94,14 @@ class MiniVLM:
         self.slots(window)
 
     def slots(self, window: Window) -> Slots:
-        """What the eye sees in a window; the last few windows are not looked at again. While somebody looks at a
-        window that nobody has seen, others who want to wait: it may be the same."""
-        known = self._known(window)
-        if known is None:
-            with self._looking:
-                known = self._known(window) or self._looked_at(window)
-        return known
-
-    def _known(self, window: Window) -> Slots | None:
-        # a copy: another thread may add to it
-        return next((slots for known, slots in list(self._recent)
-                     if known.events is window.events and known.frames is window.frames), None)
+        """What the eye sees in a window; the last few windows are not looked at again."""
+        return self._seen.of(window)
 
     @torch.inference_mode()
     def _looked_at(self, window: Window) -> Slots:
         pixels = torch.from_numpy(rgb_input(window) if self.side == "rgb" else event_input(window))
         eye = self.model.eye
-        slots = eye.slots(eye(pixels[None].to(self.model.decoder.embed.weight.device)))
-        self._recent.append((replace(window, previous=None), slots))
-        return slots
+        return eye.slots(eye(pixels[None].to(self.model.decoder.embed.weight.device)))
 
     @property
     def parameters(self) -> int:
