@@ -26,6 +26,8 @@ from streams.types import InputError
 class _Likeliest:
     """The verifier's own words are the most probable ones."""
 
+    only_likeliest = True
+
     def preferences(self, logits: Tensor, indices: list[int]) -> Tensor:
         """The logits themselves."""
         return logits
@@ -59,6 +61,7 @@ class Sampling:
     top_p: float = 1.0
     name: str = "sampling"
     lossless: bool = True
+    only_likeliest: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature <= 10:

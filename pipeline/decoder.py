@@ -248,6 +248,21 @@ class Decoder(nn.Module):
         x = tapped[FINAL] = self.norm(x)
         return x, torch.stack([tapped[tap] for tap in taps], 2) if taps else None
 
+    def write_on(self, tokens: Sequence[int], cache: KVCache, count: int, end: int,
+                 ) -> tuple[list[int], Tensor, Tensor] | None:
+        """After the tokens, the likeliest one up to `count` times in one compiled call, each after the one before,
+        `end` being the last: tokens, logits [n, V] and the states that led to them [n, D]; the cursor stays. None where
+        nothing is compiled.
+
+        Raises ValueError when the cache is full.
+        """
+        words = self.head.compiled() if cache.compiled is not None and type(self.head) is PackedLinear else None
+        if words is None or cache.compiled is None:
+            return None
+        if (rows := cache.length + len(tokens) + count - 1) > cache.capacity:
+            raise ValueError(f"the answer is too long: {rows} tokens exceed {cache.capacity}")
+        return cache.compiled.write_on(tokens, self.embed.weight, words, self.cos, self.sin, cache, count, end)
+
     def _compiled(self) -> native.NativePass | None:
         """The compiled pass with the weights as they are now, None where there is none."""
         if not native.switched_on():

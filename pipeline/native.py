@@ -77,6 +77,7 @@ def library() -> ctypes.CDLL | None:
     made.multiply.argtypes = [pointer, pointer, number, pointer, number, number]
     made.multiply.restype = None
     made.pass_rows.argtypes = [pointer, number, number, number, *[pointer] * 6, number, *[pointer] * 4]
+    made.write_on.argtypes = [*[pointer] * 3, number, pointer, *[number] * 4, *[pointer] * 7]
     made.look_at.argtypes = [pointer, number, number, pointer, number, *[pointer] * 3, number, pointer, number, pointer]
     return made
 
@@ -155,7 +156,7 @@ class NativePass:
     def __init__(self, decoder: Decoder) -> None:
         """Raises RuntimeError where nothing is compiled."""
         config, made = decoder.config, _made()
-        self._pass, self._look = made.pass_rows, made.look_at
+        self._pass, self._look, self._write = made.pass_rows, made.look_at, made.write_on
         self._size, self._layers, self._weights = config.hidden_size, config.layers, _weights(decoder)
         self._known = [(weight.data_ptr(), weight._version) for weight in self._weights]
         self._kept: list[Any] = []
@@ -208,6 +209,23 @@ class NativePass:
             cosines += means.unbind()
         return states, tapped
 
+    def write_on(self, tokens: Sequence[int], embeddings: Tensor, words: NativeMatrix, cos: Tensor, sin: Tensor,
+                 cache: KVCache, count: int, end: int) -> tuple[list[int], Tensor, Tensor]:
+        """Feed tokens and say the likeliest word up to `count` times, `end` being the last: the words, their logits
+        [n, V] and the states that led to them [n, D]. embeddings [V, D]; cos and sin [positions, head_size]. The cache
+        keeps what was fed; its cursor stays.
+
+        Raises MemoryError.
+        """
+        said, fed = (ctypes.c_int32 * count)(), (ctypes.c_int32 * len(tokens))(*tokens)
+        logits, states = cos.new_empty(count, words.outputs), cos.new_empty(count, self._size)
+        made = self._write(self._at, ctypes.addressof(words.struct), embeddings.data_ptr(), len(tokens),
+                           ctypes.addressof(fed), cache.length, cache.capacity, count, end, cos.data_ptr(),
+                           sin.data_ptr(), cache.keys.data_ptr(), cache.values.data_ptr(), ctypes.addressof(said),
+                           logits.data_ptr(), states.data_ptr())
+        if made < 0:
+            raise MemoryError(f"there is no memory for a pass of {len(tokens)} rows")
+        return said[:made], logits[:made], states[:made]
 
     def look(self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, cache: KVCache, count: int) -> Tensor:
         """How much the first head of a layer looks at the first `count` keys: shares [R, count], of states x [R, D]

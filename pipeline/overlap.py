@@ -44,6 +44,7 @@ class Overlap:
 class _Overheard(Greedy):
     """Greedy, and keeps the scores that a drafter ranks its guesses by; those for the very next word come first."""
 
+    only_likeliest = False
     kept: list[Tensor] = field(default_factory=list)
 
     def preferences(self, logits: Tensor, indices: list[int]) -> Tensor:

@@ -110,14 +110,9 @@ class PackedLinear(nn.Linear):
         # a module looks its weights up in Python: asked for once, and without what only the making of copies needs
         weight, bias = self._parameters["weight"], self._parameters["bias"]
         assert weight is not None
-        copies = self._copies
-        if torch.is_grad_enabled() or weight.requires_grad:
+        copies = None if torch.is_grad_enabled() or weight.requires_grad else self._current(weight)
+        if copies is None:
             return F.linear(x, weight, bias)
-        # weights that were changed or moved in the meantime are laid out again
-        if copies is None or copies.pointer != weight.data_ptr() or copies.version != weight._version:
-            if weight.is_inference() or not _packable(weight):
-                return F.linear(x, weight, bias)
-            copies = self._copies = self._laid_out(weight)
         if not isinstance(copies, _Copies):
             exact = copies.multiply(x) if isinstance(copies, _Rounded) else copies.matrix.multiply(x)
             return exact if bias is None else exact + bias
@@ -125,6 +120,21 @@ class PackedLinear(nn.Linear):
             return F.linear(x, copies.columns, bias)
         product: Tensor = _multiply(x, copies.blocks, bias, "none", [], "")
         return product
+
+    def compiled(self) -> native.NativeMatrix | None:
+        """The weights as they are now, laid out for native.c; None where they are multiplied otherwise."""
+        copies = None if self.weight.requires_grad or self.bias is not None else self._current(self.weight)
+        return copies.matrix if isinstance(copies, _Native) else None
+
+    def _current(self, weight: Tensor) -> _Copies | _Native | _Rounded | None:
+        """Copies of the weights as they are now, None where there can be none."""
+        copies = self._copies
+        # weights that were changed or moved in the meantime are laid out again
+        if copies is None or copies.pointer != weight.data_ptr() or copies.version != weight._version:
+            if weight.is_inference() or not _packable(weight):
+                return None
+            copies = self._copies = self._laid_out(weight)
+        return copies
 
     def _laid_out(self, weight: Tensor) -> _Copies | _Native | _Rounded:
         if self._eight_bits:

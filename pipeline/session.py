@@ -134,6 +134,21 @@ class DecoderSession:
         finally:
             self._cache.rewind(stable)
 
+    @torch.inference_mode()
+    def write_on(self, count: int, end: int) -> tuple[list[int], Tensor, Tensor] | None:
+        """Say the likeliest token up to `count` times, `end` being the last, and commit them, in one compiled call:
+        tokens, logits [n, V] and the states that led to them [n, D]. None where nothing is compiled, and where the
+        first token costs no pass: score() has it."""
+        if self._prefix_rows is None or self._led is not None:
+            return None
+        made = self._decoder.write_on(self._pending, self._cache, count, end)
+        if made is not None:
+            # the last one said waits for the next pass
+            self._cache.keep(range(len(self._pending) + len(made[0]) - 1))
+            self._committed += made[0]
+            self._pending, self._scored = made[0][-1:], None
+        return made
+
     def commit(self, draft: Draft, verdict: Verdict) -> None:
         """Keep the accepted path of the draft just scored and append the verdict's token."""
         if draft is not self._scored:

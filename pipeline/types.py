@@ -312,6 +312,10 @@ class Rule(Protocol):
     def lossless(self) -> bool:
         """Whether the text equals plain decoding's."""
 
+    @property
+    def only_likeliest(self) -> bool:
+        """Whether choose() is nothing but arg-max, so that it need not be asked where that is known."""
+
     def preferences(self, logits: torch.Tensor, indices: list[int]) -> torch.Tensor:
         """Scores [R, V] whose largest is the token said at each row: what a drafter should rank its guesses by."""
 

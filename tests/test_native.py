@@ -11,14 +11,24 @@ import torch
 
 from app.compose import ModelOptions, load
 from pipeline import native, packed
+from pipeline.acceptance import Greedy
+from pipeline.clips import clips
 from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
+from pipeline.drafters import create
 from pipeline.mini import locate, pointing_layer
 from pipeline.packed import PackedLinear, in_eight_bits
 from pipeline.trees import attention_mask
+from pipeline.types import Draft
 from streams.types import InputError
 
 CONFIG = DecoderConfig(vocab_size=61, hidden_size=64, intermediate_size=96, layers=3, heads=4, kv_heads=2, head_size=16)
 TREE = [-1, 0, 0, 2, -1, 4]
+
+
+class OneByOne(Greedy):
+    """Has to be asked for every word."""
+
+    only_likeliest = False
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +112,56 @@ def test_rows_of_a_tree_are_those_of_its_paths_bit_for_bit() -> None:
             alone, _ = made(x[:, prefix + row:prefix + row + 1], torch.tensor([[prefix + depth]]), None, cache)
             cache.keep([0])
         assert torch.equal(alone[0, 0], whole[0, leaf + 1])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("fed", [[7], [7, 2, 400]])
+def test_words_written_in_one_call_are_those_of_one_pass_each(fed: list[int]) -> None:
+    made, prefix = decoder(replace(CONFIG, vocab_size=2000)), 9
+    x, caches = torch.randn(1, prefix, CONFIG.hidden_size), (made.new_cache(64), made.new_cache(64))
+    for cache in caches:
+        made(x, torch.arange(prefix)[None], None, cache)
+        cache.keep(range(prefix))
+    written = made.write_on(fed, caches[0], 8, end=-1)
+    assert written is not None
+    said, logits, states = written
+    assert len(set(said)) > 2
+    tokens = fed
+    for number in range(8):
+        at = torch.arange(len(tokens)) + caches[1].length
+        mask = attention_mask([], caches[1].length, len(tokens))[None, None]
+        state, _ = made(made.embed(torch.tensor(tokens))[None], at[None], mask, caches[1])
+        caches[1].keep(range(len(tokens)))
+        assert torch.equal(state[0, -1], states[number])
+        assert torch.equal(made.head(state[0, -1:])[0], logits[number])
+        tokens = [int(logits[number].argmax())]
+        assert tokens[0] == said[number]
+    rows = caches[1].length
+    assert torch.equal(caches[0].keys[..., :rows, :], caches[1].keys[..., :rows, :])
+    caches[0].rewind(prefix)
+    shorter = made.write_on(fed, caches[0], 8, end=said[2])
+    assert shorter is not None
+    assert shorter[0] == said[:said.index(said[2]) + 1]
+    with pytest.raises(ValueError, match="too long"):
+        made.write_on(fed, caches[0], 60, end=-1)
+    caches[0].compiled = None
+    assert made.write_on(fed, caches[0], 2, end=-1) is None
+
+
+@torch.inference_mode()
+def test_a_chain_written_in_one_call_is_the_same_draft() -> None:
+    models, window, drafts = load(ModelOptions()), next(clips(1)), list[Draft]()
+    for rule in (Greedy(), OneByOne()):
+        drafter = create("vlm", models)
+        drafter.start(window, "What is happening?", rule, lambda: pytest.fail("the verifier is not waited for"))
+        for _ in range(2):
+            drafts.append(drafter.propose(3))
+    for one_call, one_by_one in zip(drafts[:2], drafts[2:], strict=True):
+        assert one_call.tokens == one_by_one.tokens
+        assert one_call.probs == one_by_one.probs
+        assert one_call.hidden is not None
+        assert one_by_one.hidden is not None
+        assert torch.equal(one_call.hidden, one_by_one.hidden)
 
 
 @torch.inference_mode()

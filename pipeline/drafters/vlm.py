@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 
 from pipeline.models import Models
+from pipeline.session import DecoderSession
 from pipeline.translation import TextDrafter
 from pipeline.trees import grow
 from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
@@ -63,7 +64,7 @@ class VlmDrafter:
         scores = self._session.score(Draft.none())
         token = self._rule.choose(scores.logits, [self._known])[0]
         chance = float(scores.logits[0].softmax(-1)[token])
-        return Draft.chain([token], self.name, [chance], self._aligned([scores.hidden[0, -1]]))
+        return Draft.chain([token], self.name, [chance], self._aligned(scores.hidden[:1, -1]))
 
     @torch.inference_mode()
     def propose(self, budget: int) -> Draft:
@@ -72,22 +73,32 @@ class VlmDrafter:
 
     def _chain(self, budget: int) -> Draft:
         tokens, rows, states = list[int](), list[torch.Tensor](), list[torch.Tensor]()
-        nothing = Draft.none()
-        while len(tokens) < budget:
-            scores = self._session.score(nothing)
-            token = self._rule.choose(scores.logits, [self._known + len(tokens)])[0]
-            self._session.commit(nothing, Verdict([], token, "plain"))
-            tokens.append(token)
-            rows.append(scores.logits[0])
-            states.append(scores.hidden[0, -1])
-            if token == self._models.tokenizer.eos:
-                break
+        end = self._models.tokenizer.eos
+        while len(tokens) < budget and end not in tokens[-1:]:
+            said, logits, led = self._write_on(budget - len(tokens), end) or self._next(len(tokens))
+            tokens += said
+            rows.append(logits)
+            states.append(led)
         if not tokens:
-            return nothing
+            return Draft.none()
         # all at once: one by one every word would wait for its number
-        said = torch.tensor(tokens, device=rows[0].device)[:, None]
-        probs = torch.stack(rows).softmax(-1).gather(1, said)[:, 0].tolist()
-        return Draft.chain(tokens, self.name, probs, self._aligned(states))
+        said_at = torch.tensor(tokens, device=rows[0].device)[:, None]
+        probs = torch.cat(rows).softmax(-1).gather(1, said_at)[:, 0].tolist()
+        return Draft.chain(tokens, self.name, probs, self._aligned(torch.cat(states)))
+
+    def _write_on(self, count: int, end: int) -> tuple[list[int], torch.Tensor, torch.Tensor] | None:
+        """Several tokens in one call, where that is possible."""
+        if not self._rule.only_likeliest or not isinstance(self._session, DecoderSession):
+            return None
+        return self._session.write_on(count, end)
+
+    def _next(self, number: int) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+        """The next token, its logits [1, V] and the state that led to it [1, D]."""
+        nothing = Draft.none()
+        scores = self._session.score(nothing)
+        token = self._rule.choose(scores.logits, [self._known + number])[0]
+        self._session.commit(nothing, Verdict([], token, "plain"))
+        return [token], scores.logits[:1], scores.hidden[:1, -1]
 
     def _tree(self, budget: int) -> Draft:
         scores = self._session.score(Draft.none())
@@ -103,16 +114,18 @@ class VlmDrafter:
 
         grown = grow(self._ranked(scores.logits, [self._known])[0], expand, budget, WIDTH, DEPTH,
                      self._models.tokenizer.eos)
+        if not grown.tokens:
+            return Draft.none()
         return Draft(grown.tokens, grown.parents, [self.name] * len(grown.tokens), grown.probs,
-                     self._aligned(grown.led(states)))
+                     self._aligned(torch.stack(grown.led(states))))
 
     def _ranked(self, logits: torch.Tensor, indices: list[int]) -> torch.Tensor:
         return self._rule.preferences(logits, indices).log_softmax(-1)
 
-    def _aligned(self, states: list[torch.Tensor]) -> torch.Tensor | None:
-        if self._models.adapter is None or not states:
+    def _aligned(self, states: torch.Tensor) -> torch.Tensor | None:
+        if self._models.adapter is None:
             return None
-        aligned: torch.Tensor = self._models.adapter(torch.stack(states).float())
+        aligned: torch.Tensor = self._models.adapter(states.float())
         return aligned
 
     def observe(self, draft: Draft, scores: Scores, verdict: Verdict) -> None:
