@@ -9,21 +9,22 @@ are laid over the middle one before they are compared, so that a moving camera d
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import itertools
-from typing import TypeAlias
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from pipeline import native
+from pipeline.alignment import camera_shifts
 from streams.types import Frame, InputError, Window
 
 WINDOW_US = 1_000_000
 """Usual length of the windows that the bundled pair was trained on; others from SHORTEST_US to LONGEST_US."""
 
 SHORTEST_US, LONGEST_US = 250_000, 2_000_000
-
-Edges: TypeAlias = tuple[np.ndarray, np.ndarray]
-"""Clipped gradients of a picture, across and down."""
 
 CAMERA_WAY_X = 16
 """The channel of rgb_input that changes its sign in a mirror: which way the camera went."""
@@ -34,15 +35,7 @@ BINS = 8
 RGB_CHANNELS = 3 + 3 + (FRAMES - 1) + 1 + 1 + 1 + 3
 EVENT_CHANNELS = 2 * BINS + 2 + 4 + 1
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-MIDDLE = FRAMES // 2 - 1
-FURTHEST, NEAREST, CLIP = 14, 0.3, 0.06
-"""Shifts of a frame that are looked for, up to FURTHEST pixels; below NEAREST they are noise. CLIP: of gradients."""
-
-TILES = 3
-FAR = 0.008 * np.hypot(*np.mgrid[-FURTHEST:FURTHEST + 1, -FURTHEST:FURTHEST + 1])
-"""What a displacement must be better by to be preferred to a smaller one: where the ground has no edges, something
-that moves by itself would otherwise be taken for it."""
-
+MIDDLE = (FRAMES - 1) // 2
 
 def pick_frames(window: Window, count: int = FRAMES) -> list[Frame]:
     """The frames nearest to the middles of `count` equal parts of the window, repeated where there are fewer.
@@ -85,51 +78,6 @@ def rgb_input(window: Window) -> np.ndarray:
     return channels
 
 
-def camera_shifts(luma: np.ndarray) -> np.ndarray:
-    """How far each picture [FRAMES, H, W] is displaced against the middle one: float64 [FRAMES, 2], x and y in pixels.
-
-    The displacement up to FURTHEST pixels at which the clipped gradients of TILES x TILES parts match best, every
-    part with the same weight, refined by a parabola: what moves by itself covers few parts, however strong its edges.
-    """
-    edges = [_edges(picture) for picture in luma]
-    shifts = np.zeros((len(luma), 2))
-    for number, other in enumerate(edges):
-        if number == MIDDLE:
-            continue
-        likeness = _likeness(other, edges[MIDDLE])
-        y, x = np.unravel_index(int((likeness - FAR).argmax()), likeness.shape)
-        shifts[number] = (x + _peak(likeness[y], int(x)) - FURTHEST, y + _peak(likeness[:, x], int(y)) - FURTHEST)
-    shifts[np.abs(shifts).max(1) < NEAREST] = 0
-    return shifts
-
-
-def _likeness(other: Edges, middle: Edges) -> np.ndarray:
-    """How well the middle picture is found in another one at every displacement: [2 FURTHEST + 1, 2 FURTHEST + 1]."""
-    cuts = np.linspace(FURTHEST, SIDE - FURTHEST, TILES + 1).astype(int)
-    total = np.zeros((2 * FURTHEST + 1, 2 * FURTHEST + 1), np.float32)
-    for top, bottom in itertools.pairwise(cuts):
-        for left, right in itertools.pairwise(cuts):
-            for where, what in zip(other, middle, strict=True):
-                around = where[top - FURTHEST:bottom + FURTHEST, left - FURTHEST:right + FURTHEST]
-                total += cv2.matchTemplate(around, what[top:bottom, left:right], cv2.TM_CCORR_NORMED)
-    return total / TILES**2
-
-
-def _edges(picture: np.ndarray) -> Edges:
-    soft = cv2.GaussianBlur(picture, (0, 0), 1.0)
-    across, down = cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)
-    return np.clip(across, -CLIP, CLIP), np.clip(down, -CLIP, CLIP)
-
-
-def _peak(values: np.ndarray, at: int) -> float:
-    """Where between the neighbours of its highest value a curve peaks, -0.5..0.5."""
-    if not 0 < at < len(values) - 1:
-        return 0.0
-    left, middle, right = (float(v) for v in values[at - 1:at + 2])
-    bend = left - 2 * middle + right
-    return 0.0 if bend >= 0 else min(0.5, max(-0.5, 0.5 * (left - right) / bend))
-
-
 def _moved_back(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
     if not shift.any():
         return image
@@ -143,8 +91,30 @@ def _log_length(window: Window) -> float:
 
 
 def _fit(image: np.ndarray) -> np.ndarray:
-    shrink = image.shape[0] >= SIDE and image.shape[1] >= SIDE
-    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    """A picture [H, W, 3] stretched to SIDE x SIDE."""
+    if image.shape[0] < SIDE or image.shape[1] < SIDE:
+        return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    compiled = _library() if native.switched_on() and _is_packed(image) else None
+    small = np.empty((SIDE, SIDE, 3), np.uint8)
+    if compiled is not None and not compiled.shrink(image.ctypes.data, *image.shape[:2], image.strides[0], SIDE,
+                                                    small.ctypes.data):
+        return small
+    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def _is_packed(image: np.ndarray) -> bool:
+    # OpenCV is as fast where whole pixels make one, and rounds otherwise there
+    whole = image.shape[0] % SIDE == 0 and image.shape[1] % SIDE == 0
+    return not whole and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.strides[1:] == (3, 1)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    made = native.built(Path(__file__).with_name("shrinking.c"))
+    if made is not None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int32
+        made.shrink.argtypes = [pointer, number, number, ctypes.c_int64, number, pointer]
+    return made
 
 
 def event_input(window: Window) -> np.ndarray:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.c")
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-shared", "-fPIC")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILE_S = 120
 """Longest time that a compiler is given: it takes a second."""
 
@@ -63,40 +63,47 @@ def switched_on() -> bool:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled file, None where it cannot be made; why is logged."""
+    """native.c as a library, None where it cannot be made."""
+    made = built(SOURCE)
+    if made is not None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int32
+        made.multiply.argtypes = [pointer, pointer, number, pointer, number, number]
+        made.multiply.restype = None
+        made.pass_rows.argtypes = [pointer, number, number, number, *[pointer] * 6, number, *[pointer] * 4]
+        made.write_on.argtypes = [*[pointer] * 3, number, pointer, *[number] * 4, *[pointer] * 7]
+        made.look_at.argtypes = [pointer, number, number, pointer, number, *[pointer] * 3, number, pointer, number,
+                                 pointer]
+    return made
+
+
+def built(source: Path) -> ctypes.CDLL | None:
+    """A C file as a library, None where there is no compiler or it fails; why is logged."""
     compiler = next((found for name in (os.environ.get("CC"), "cc", "gcc", "clang")
                      if name and (found := shutil.which(name))), None)
     if compiler is None or os.name != "posix":
         return None
     try:
-        made = ctypes.CDLL(str(_compiled(compiler)))
+        return ctypes.CDLL(str(_compiled(compiler, source)))
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("the decoder is not compiled: %s", error)
+        log.warning("%s is not compiled: %s", source.name, error)
         return None
-    pointer, number = ctypes.c_void_p, ctypes.c_int32
-    made.multiply.argtypes = [pointer, pointer, number, pointer, number, number]
-    made.multiply.restype = None
-    made.pass_rows.argtypes = [pointer, number, number, number, *[pointer] * 6, number, *[pointer] * 4]
-    made.write_on.argtypes = [*[pointer] * 3, number, pointer, *[number] * 4, *[pointer] * 7]
-    made.look_at.argtypes = [pointer, number, number, pointer, number, *[pointer] * 3, number, pointer, number, pointer]
-    return made
 
 
-def _compiled(compiler: str) -> Path:
+def _compiled(compiler: str, source: Path) -> Path:
     """The compiled file, made if it is not there. Raises OSError or SubprocessError."""
-    source = SOURCE.read_bytes()
-    key = hashlib.sha256(source + repr((compiler, FLAGS, platform.machine(), _processor())).encode()).hexdigest()[:16]
+    text = source.read_bytes()
+    key = hashlib.sha256(text + repr((compiler, FLAGS, platform.machine(), _processor())).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parafovea"
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError:
         cache = Path(tempfile.mkdtemp(prefix="parafovea-"))
-    kept = cache / f"native-{key}.so"
+    kept = cache / f"{source.stem}-{key}.so"
     if not kept.exists():
         # several programs may do so at once: each writes its own and the last one stays
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             fresh = Path(folder) / kept.name
-            subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(fresh)], check=True, capture_output=True,
+            subprocess.run([compiler, *FLAGS, str(source), "-o", str(fresh), "-lm"], check=True, capture_output=True,
                            timeout=COMPILE_S)
             fresh.replace(kept)
     return kept

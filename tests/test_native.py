@@ -6,15 +6,19 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from app.compose import ModelOptions, load
 from pipeline import native, packed
 from pipeline.acceptance import Greedy
+from pipeline.alignment import camera_shifts
 from pipeline.clips import clips
 from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
 from pipeline.drafters import create
+from pipeline.inputs import SIDE, _fit
 from pipeline.mini import locate, pointing_layer
 from pipeline.packed import PackedLinear, in_eight_bits
 from pipeline.trees import attention_mask
@@ -162,6 +166,29 @@ def test_a_chain_written_in_one_call_is_the_same_draft() -> None:
         assert one_call.hidden is not None
         assert one_by_one.hidden is not None
         assert torch.equal(one_call.hidden, one_by_one.hidden)
+
+
+@pytest.mark.parametrize("size", [(260, 346), (128, 400), (333, 129), (720, 1280)])
+def test_pictures_become_smaller_as_in_opencv(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(4).integers(0, 256, (*size, 3), np.uint8)
+    # rows of a larger picture too, whose bytes do not follow each other
+    for image in (noise, cv2.GaussianBlur(noise, (0, 0), 2), np.pad(noise, ((2, 0), (5, 9), (0, 0)))[2:, 5:-9]):
+        expected = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(int)
+        difference = np.abs(_fit(image) - expected)
+        assert difference.max() <= 1  # where a half is rounded
+        assert difference.mean() < 0.002
+
+
+def test_shifts_of_the_camera_are_those_of_opencv() -> None:
+    rng, ground = np.random.default_rng(5), cv2.GaussianBlur(np.random.default_rng(6).random((180, 180)), (0, 0), 2)
+    moved = [(0, 0), (3, -2), (-7, 5), (0, 0), (13, 13), (-14, 0), (1, -9), (2, 2)]
+    luma = np.stack([ground[20 - y:148 - y, 20 - x:148 - x] for x, y in moved]).astype(np.float32)
+    luma += rng.normal(0, 1e-3, luma.shape).astype(np.float32)
+    luma[2, :60] = luma[3, :60] = 0.5  # parts without edges have no likeness
+    found = camera_shifts(luma)
+    assert np.abs(found - np.array(moved)).max() < 0.5
+    native.switch(False)
+    np.testing.assert_allclose(found, camera_shifts(luma), atol=1e-4)
 
 
 @torch.inference_mode()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from app.compose import bundled_recording
-from pipeline.inputs import EVENT_CHANNELS, RGB_CHANNELS, SIDE, camera_shifts, event_input, pick_frames, rgb_input
+from pipeline.alignment import camera_shifts
+from pipeline.inputs import EVENT_CHANNELS, RGB_CHANNELS, SIDE, event_input, pick_frames, rgb_input
 from streams.scenes.generate import before_change, beyond_doubt, changing, random_scene
 from streams.scenes.render import Renderer, render_frames, render_window, simulate_events
 from streams.scenes.sprites import sprite
@@ -248,7 +249,7 @@ def test_the_bundled_recording_is_the_story() -> None:
 def test_recording_data_is_packaged() -> None:
     text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
     assert 'streams = ["recordings/*"]' in text
-    assert 'pipeline = ["weights/**/*", "native.c"]' in text
+    assert 'pipeline = ["weights/**/*", "*.c"]' in text
 
 
 def test_before_a_change_nothing_has_come_or_gone() -> None:

@@ -1,0 +1,66 @@
+/* A picture made smaller by averaging the areas of its pixels, for pipeline/inputs.py. As OpenCV's INTER_AREA but for
+rounding: rows are added up first, with what is loaded spread over a whole row. Needs GNU C (gcc or clang). */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHANNELS 3
+
+/* What one pixel is made of: `count` pixels from `first` on, all of the same share but the first and the last. */
+typedef struct {
+    int first, count;
+    float head, whole, tail;
+} Area;
+
+static Area area(int number, double scale, int size) {
+    const double from = number * scale, to = from + scale < size ? from + scale : size;
+    int first = (int)floor(from), end = (int)ceil(to);
+    if (first + 1 - from < 1e-3 && first + 1 < end) first++; /* slivers are rounding */
+    if (to - (end - 1) < 1e-3 && end - 1 > first) end--;
+    Area made = {first, end - first, 0, (float)(1 / (to - from)), 0};
+    const double head = first + 1 - from < 1 ? first + 1 - from : 1, tail = to - (end - 1) < 1 ? to - (end - 1) : 1;
+    made.head = (float)(head / (to - from));
+    made.tail = (float)(tail / (to - from));
+    return made;
+}
+
+static float share(const Area *area, int number) {
+    return number == 0 ? area->head : number == area->count - 1 ? area->tail : area->whole;
+}
+
+/* image [height, width, 3], rows of which lie `stride` bytes apart, to small [side, side, 3]; no side of the image is
+below `side`. Returns 0, 1 without memory. */
+int32_t shrink(const uint8_t *image, int32_t height, int32_t width, int64_t stride, int32_t side, uint8_t *small) {
+    const int wide = width * CHANNELS;
+    float *line = malloc(wide * sizeof(float));
+    Area *across = malloc(side * sizeof(Area));
+    const int failed = !line || !across;
+    for (int x = 0; x < side && !failed; x++) across[x] = area(x, (double)width / side, width);
+    for (int y = 0; y < side && !failed; y++) {
+        const Area down = area(y, (double)height / side, height);
+        memset(line, 0, wide * sizeof(float));
+        for (int number = 0; number < down.count; number++) {
+            const uint8_t *row = image + (down.first + number) * stride;
+            const float part = share(&down, number);
+            for (int i = 0; i < wide; i++) line[i] += part * row[i];
+        }
+        for (int x = 0; x < side; x++) {
+            const Area *a = across + x;
+            const float *from = line + (size_t)a->first * CHANNELS;
+            float sums[CHANNELS] = {0};
+            for (int number = 0; number < a->count; number++, from += CHANNELS) {
+                const float part = share(a, number);
+                for (int c = 0; c < CHANNELS; c++) sums[c] += part * from[c];
+            }
+            for (int c = 0; c < CHANNELS; c++) {
+                const float whole = rintf(sums[c]);
+                small[((size_t)y * side + x) * CHANNELS + c] = (uint8_t)(whole > 255 ? 255 : whole);
+            }
+        }
+    }
+    free(line);
+    free(across);
+    return failed;
+}
