@@ -131,9 +131,11 @@ INLINE void product(const Matrix *m, const int bytes, const float *x, int rows, 
     int block = 0;
     if (rows <= 3) /* a few rows alone would wait for their own sums: two blocks at once */
         for (; block + 1 < blocks; block += 2) rows_of(m, block, bytes, 2, x, rows, y, width, add);
+    /* tiles of about one size: a last one of a single row would read all weights for it */
+    const int tiles = (rows + TILE - 1) / TILE, most = (rows + tiles - 1) / tiles;
     for (; block < blocks; block++)
-        for (int r = 0; r < rows; r += TILE)
-            rows_of(m, block, bytes, 1, x + (size_t)r * m->in, rows - r < TILE ? rows - r : TILE,
+        for (int r = 0; r < rows; r += most)
+            rows_of(m, block, bytes, 1, x + (size_t)r * m->in, rows - r < most ? rows - r : most,
                     y + (size_t)r * width, width, add);
 }
 
