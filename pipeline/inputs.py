@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+from bisect import bisect_left
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ import numpy as np
 
 from pipeline import native
 from pipeline.alignment import camera_shifts
-from streams.types import Frame, InputError, Window
+from streams.types import Events, Frame, InputError, Resolution, Window
 
 WINDOW_US = 1_000_000
 """Usual length of the windows that the bundled pair was trained on; others from SHORTEST_US to LONGEST_US."""
@@ -110,10 +111,11 @@ def _is_packed(image: np.ndarray) -> bool:
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    made = native.built(Path(__file__).with_name("shrinking.c"))
+    made = native.built(Path(__file__).with_name("inputs.c"))
     if made is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_int32
         made.shrink.argtypes = [pointer, number, number, ctypes.c_int64, number, pointer]
+        made.count_events.argtypes = [pointer, number, pointer, number, number, pointer, pointer, number, pointer]
     return made
 
 
@@ -125,23 +127,37 @@ def event_input(window: Window) -> np.ndarray:
     zeros in all but the last.
     """
     events, width, height = window.events, window.resolution.width, window.resolution.height
-    # tables instead of a division for every event, and edges of bins instead of one for every time: events are sorted
-    row, column = np.arange(height) * SIDE // height * SIDE, np.arange(width) * SIDE // width
-    cell = row.take(events["y"])
-    cell += column.take(events["x"])
-    cell += events["p"] * np.intp(SIDE * SIDE)
-    edges = np.searchsorted(events["t"], [window.start_us - (-number * window.duration_us // BINS)
-                                          for number in range(BINS + 1)])
-    counts = np.stack([np.bincount(cell[first:last], minlength=2 * SIDE * SIDE)
-                       for first, last in itertools.pairwise(edges)]).reshape(BINS, 2, SIDE, SIDE)
+    # searchsorted would copy the times of all events
+    edges = np.array([bisect_left(events["t"], window.start_us - (-number * window.duration_us // BINS))
+                      for number in range(BINS + 1)], np.int64)
+    counts = _counted(events, edges, window.resolution)
     share = np.float32(SIDE * SIDE / (width * height))
     per_pixel = counts.astype(np.float32) * share
     channels = np.empty((EVENT_CHANNELS, SIDE, SIDE), np.float32)
     # few numbers occur, many times each
     logarithms = np.log1p(np.arange(counts.max() + 1).astype(np.float32) * share)
-    channels[0:16] = logarithms[counts].reshape(16, SIDE, SIDE)
+    np.take(logarithms, counts.reshape(16, SIDE, SIDE), out=channels[0:16], mode="clip")
     channels[16:18] = np.log1p(per_pixel.sum(0))
     signed = (per_pixel[:, 1] - per_pixel[:, 0]).cumsum(0)
     channels[18:22] = np.clip(signed[1::2] * 0.3, -3, 3)
     channels[22] = _log_length(window)
     return channels
+
+
+def _counted(events: Events, edges: np.ndarray, resolution: Resolution) -> np.ndarray:
+    """Events by time, polarity and cell [BINS, 2, SIDE, SIDE], those of bin i from edges[i] on, before edges[i + 1]."""
+    # tables instead of a division for every event
+    row = (np.arange(resolution.height) * SIDE // resolution.height * SIDE).astype(np.int32)
+    column = (np.arange(resolution.width) * SIDE // resolution.width).astype(np.int32)
+    compiled = _library() if native.switched_on() and events.flags.c_contiguous else None
+    counts = np.empty((BINS, 2, SIDE, SIDE), np.int32)
+    if compiled is not None and not compiled.count_events(
+            events.ctypes.data, BINS, edges.ctypes.data, *resolution.hw, row.ctypes.data,
+            column.ctypes.data, SIDE * SIDE, counts.ctypes.data):
+        return counts
+    cell = row.astype(np.intp).take(events["y"])
+    cell += column.take(events["x"])
+    cell += events["p"] * np.intp(SIDE * SIDE)
+    for number, (first, last) in enumerate(itertools.pairwise(edges)):
+        counts[number] = np.bincount(cell[first:last], minlength=2 * SIDE * SIDE).reshape(2, SIDE, SIDE)
+    return counts

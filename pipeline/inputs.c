@@ -1,5 +1,5 @@
-/* A picture made smaller by averaging the areas of its pixels, for pipeline/inputs.py. As OpenCV's INTER_AREA but for
-rounding: rows are added up first, with what is loaded spread over a whole row. Needs GNU C (gcc or clang). */
+/* What touches every pixel or event of a window, for pipeline/inputs.py: a picture made smaller by averaging the areas of
+its pixels, as OpenCV's INTER_AREA but for rounding, and events counted in time and space. Needs GNU C (gcc or clang). */
 
 #include <math.h>
 #include <stdint.h>
@@ -7,6 +7,27 @@ rounding: rows are added up first, with what is loaded spread over a whole row. 
 #include <string.h>
 
 #define CHANNELS 3
+
+/* An event as streams/types.py lays it out. */
+typedef struct {
+    int64_t t;
+    uint16_t x, y;
+    uint8_t on, unused[3];
+} Event;
+
+/* Count events [n] by time, polarity and cell: counts [bins, 2, cells]. They are sorted; bin i begins with event
+edges[i] and the last ends before edges[bins]. Cells are those of a row plus those of a column. Returns 0, 1 where an
+event lies outside. */
+int32_t count_events(const Event *events, int32_t bins, const int64_t *edges, int32_t height, int32_t width,
+                     const int32_t *row_cells, const int32_t *column_cells, int32_t cells, int32_t *counts) {
+    memset(counts, 0, (size_t)bins * 2 * cells * sizeof(int32_t));
+    for (int bin = 0; bin < bins; bin++, counts += 2 * cells)
+        for (const Event *event = events + edges[bin], *end = events + edges[bin + 1]; event < end; event++) {
+            if (event->x >= width || event->y >= height) return 1;
+            counts[row_cells[event->y] + column_cells[event->x] + (event->on ? cells : 0)]++;
+        }
+    return 0;
+}
 
 /* What one pixel is made of: `count` pixels from `first` on, all of the same share but the first and the last. */
 typedef struct {
