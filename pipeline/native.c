@@ -22,7 +22,7 @@ Sizes are multiples of LANES. Needs GNU C (gcc or clang), no library. */
 #define TILE 6
 #endif
 #define BLOCK (2 * LANES) /* outputs whose weights lie together: [out / BLOCK][in][BLOCK] */
-#define AHEAD 1024        /* bytes of weights fetched ahead */
+#define AHEAD 4096        /* bytes of weights fetched ahead: what was not used lately comes from far (measured) */
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4)));
