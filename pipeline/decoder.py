@@ -229,7 +229,7 @@ class Decoder(nn.Module):
             raise ValueError(f"the answer is too long: {cache.length} + {x.shape[1]} tokens exceed {cache.capacity}")
         if mask is None and cache is not None and cache.length and x.shape[1] > 1:
             raise ValueError("a filled cache needs an explicit mask")
-        if cache is not None and cache.compiled is not None and _runs_compiled(x):
+        if cache is not None and cache.compiled is not None and runs_compiled(x):
             at = positions[0]
             return cache.compiled.run(x, self.cos[at], self.sin[at], mask, cache, taps, skip, cosines)
         if mask is not None:
@@ -256,31 +256,12 @@ class Decoder(nn.Module):
 
         Raises ValueError when the cache is full.
         """
-        words = self.head.compiled() if cache.compiled is not None and type(self.head) is PackedLinear else None
+        words = self.head.compiled() if cache.compiled is not None and self.head.bias is None else None
         if words is None or cache.compiled is None:
             return None
         if (rows := cache.length + len(tokens) + count - 1) > cache.capacity:
             raise ValueError(f"the answer is too long: {rows} tokens exceed {cache.capacity}")
         return cache.compiled.write_on(tokens, self.embed.weight, words, self.cos, self.sin, cache, count, end)
-
-    def _compiled(self) -> native.NativePass | None:
-        """The compiled pass with the weights as they are now, None where there is none."""
-        if not native.switched_on():
-            return None
-        if self._native is None or not self._native.is_of(self):
-            self._native = native.NativePass(self) if self._compilable() else None
-        return self._native
-
-    def _compilable(self) -> bool:
-        config, place = self.config, self.norm.weight
-        sizes = (config.hidden_size, config.intermediate_size, config.head_size)
-        matrices = [getattr(layer, name) for layer in self.layers for name in native.MATRICES]
-        return (place.device.type == "cpu" and place.dtype == torch.float32
-                and all(size % native.LANES == 0 for size in sizes) and config.head_size <= native.LARGEST_HEAD
-                and all(type(matrix) is PackedLinear and not matrix.eight_bits and matrix.weight.numel() <= LARGEST
-                        for matrix in matrices)
-                and all(type(getattr(layer, name)) is RMSNorm for layer in self.layers for name in native.NORMS)
-                and not any(weight.requires_grad or weight.is_inference() for weight in self.layers.parameters()))
 
     def __getstate__(self) -> dict[str, Any]:
         # laid out for this process: whoever gets the weights does it again
@@ -290,7 +271,7 @@ class Decoder(nn.Module):
         """An empty cache on the decoder's device, for one answer with the weights as they are now."""
         cache = KVCache(self.config, min(capacity, self.config.max_positions), self.embed.weight.device,
                         self.embed.weight.dtype)
-        cache.compiled = self._compiled()
+        cache.compiled = self._native = compiled_pass(self._native, self.config, self.layers, self.norm)
         return cache
 
     def load_llama(self, state: Mapping[str, Tensor]) -> None:
@@ -320,7 +301,32 @@ class Decoder(nn.Module):
         return state
 
 
-def _runs_compiled(x: Tensor) -> bool:
+def compiled_pass(known: native.NativePass | None, config: DecoderConfig, layers: Sequence[nn.Module] | nn.ModuleList,
+                  norm: RMSNorm | None) -> native.NativePass | None:
+    """The compiled pass of layers and a last norm with their weights as they are now, None where there is none; known:
+    the one made before."""
+    weight = None if norm is None else norm.weight
+    if not native.switched_on():
+        return None
+    if known is not None and known.is_of(layers, weight):
+        return known
+    return native.NativePass(config, layers, weight) if _compilable(config, layers) else None
+
+
+def _compilable(config: DecoderConfig, layers: Sequence[nn.Module] | nn.ModuleList) -> bool:
+    sizes = (config.hidden_size, config.intermediate_size, config.head_size)
+    matrices = [getattr(layer, name) for layer in layers for name in native.MATRICES]
+    weights = [weight for layer in layers for weight in layer.parameters()]
+    return (all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+            and all(size % native.LANES == 0 for size in sizes) and config.head_size <= native.LARGEST_HEAD
+            and all(type(matrix) is PackedLinear and not matrix.eight_bits and matrix.weight.numel() <= LARGEST
+                    for matrix in matrices)
+            and all(type(getattr(layer, name)) in (RMSNorm, nn.Identity) for layer in layers for name in native.NORMS)
+            and not any(weight.requires_grad or weight.is_inference() for weight in weights))
+
+
+def runs_compiled(x: Tensor) -> bool:
+    """Whether rows [B, T, D] go through a compiled pass."""
     return (len(x) == 1 and x.dtype == torch.float32 and not torch.is_grad_enabled()
             and (x.shape[1] <= SHORT or torch.get_num_threads() == 1))
 

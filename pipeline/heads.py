@@ -14,8 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, rotary
-from pipeline.trees import Grown, attention_mask, grow, grow_ranks
+from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, compiled_pass, rotary, runs_compiled
+from pipeline.native import NativePass
+from pipeline.packed import PackedLinear
+from pipeline.trees import Grown, attention_mask, grow, grow_ranks, likeliest_nodes
 from pipeline.types import VLM, Draft, Prefix, Rule, Scores, Verdict
 from streams.types import Window
 
@@ -60,6 +62,12 @@ class DraftHead(nn.Module):
         """What goes past attention and what goes into it, from embeddings of tokens and the features before them."""
         raise NotImplementedError
 
+    @property
+    def entrance(self) -> PackedLinear | None:
+        """What makes the layer's one input of an embedding and a feature side by side, where words are then read by the
+        verifier's own head: such a head can draw a tree in one compiled call."""
+        return None
+
     def logits(self, features: Tensor, verifier: Decoder) -> Tensor:
         """Scores [..., V] of the verifier's words."""
         raise NotImplementedError
@@ -71,6 +79,9 @@ class DraftHead(nn.Module):
         mask [B or 1, 1, T, S]: bool, True = may attend, or float, added to the scores of attention.
         """
         past, into = self.enter(words, features)
+        compiled = cache.compiled if cache is not None and past is into and mask is not None else None
+        if cache is not None and compiled is not None and runs_compiled(past):
+            return compiled.run(past, self.cos[at[0]], self.sin[at[0]], mask, cache, (), (), None)[0]
         projected = self.layer.project(into, self.cos[at][:, None], self.sin[at][:, None])
         return self.layer.after(past, self.layer.attend(*projected, mask, cache, 0))
 
@@ -84,6 +95,7 @@ class HeadDrafter:
         self.name, self._verifier, self._head, self._eos, self._shape = name, verifier, head, eos, shape
         self.parameters = sum(p.numel() for p in head.parameters())
         self.compared = "own" if head.aligned else None
+        self._compiled: NativePass | None = None
 
     @torch.inference_mode()
     def start(self, window: Window, prompt: str, rule: Rule, prefix: Callable[[], Prefix]) -> None:
@@ -97,6 +109,7 @@ class HeadDrafter:
         config = self._head.config
         weight = self._verifier.embed.weight
         self._cache = KVCache(config, config.max_positions, weight.device, weight.dtype)
+        self._cache.compiled = self._compiled = compiled_pass(self._compiled, config, [self._head.layer], None)
         front = self._head.front(seen)
         if len(front):
             at = torch.arange(len(front), device=front.device)[None]
@@ -129,6 +142,9 @@ class HeadDrafter:
         if self._tokens:
             self._read(self._tokens, torch.cat(self._hidden))
             self._tokens, self._hidden = [], []
+        width, depth = (WIDTH if self._shape == "dynamic" else 1), min(DEPTH, budget)
+        if self._shape != "static" and (drawn := self._drawn(budget, width, depth)) is not None:
+            return drawn
         states: dict[int, Tensor] = {-1: self._last}
         rows: dict[int, int] = {}
         stable = self._cache.length
@@ -137,10 +153,23 @@ class HeadDrafter:
         if self._shape == "static":
             grown = grow_ranks(first, expand, budget, STATIC, self._eos)
         else:
-            width = WIDTH if self._shape == "dynamic" else 1
-            grown = grow(first, expand, budget, width, min(DEPTH, budget), self._eos)
+            grown = grow(first, expand, budget, width, depth, self._eos)
         self._cache.rewind(stable)
         return self._draft(grown, states)
+
+    def _drawn(self, budget: int, width: int, depth: int) -> Draft | None:
+        """The same in one compiled call, None where that is not possible."""
+        compiled, enter, verifier = self._cache.compiled, self._head.entrance, self._verifier
+        if compiled is None or enter is None or not self._rule.only_likeliest or verifier.head.bias is not None:
+            return None
+        entrance, words = enter.compiled(), verifier.head.compiled()
+        if entrance is None or words is None:
+            return None
+        tokens, parents, scores, states = compiled.grow(
+            self._last, entrance, enter.bias, verifier.embed.weight, words, self._head.cos, self._head.sin, self._cache,
+            width, depth, self._eos)
+        grown = likeliest_nodes(tokens, parents, scores, budget)
+        return self._draft(grown, {node: states[node + 1] for node in [-1, *grown.numbers]})
 
     def _expand(self, states: dict[int, Tensor], rows: dict[int, int], stable: int, tokens: list[int],
                 parents: list[int], nodes: list[int]) -> Tensor:

@@ -34,6 +34,7 @@ typedef struct {
     const void *weight;
 } Matrix;
 
+/* A draft head's layer has no norm before attention, and none after the last layer: NULL. */
 typedef struct {
     const float *attention_norm, *mlp_norm;
     Matrix qkv, out, gate_up, down;
@@ -300,7 +301,7 @@ int32_t pass_rows(const Decoder *d, int32_t rows, int32_t start, int32_t capacit
             if (mask ? mask[(size_t)r * total_rows + s] : s <= start + r) seen[(size_t)r * total_rows + counts[r]++] = s;
     }
     for (int index = 0; index <= d->layers; index++) {
-        if (index == d->layers)
+        if (index == d->layers && d->norm)
             for (int r = 0; r < rows; r++) normalise(d, d->norm, x + (size_t)r * size, x + (size_t)r * size);
         for (int t = 0; t < n_taps; t++)
             if (taps[t] == (index == d->layers ? -1 : index))
@@ -310,7 +311,8 @@ int32_t pass_rows(const Decoder *d, int32_t rows, int32_t start, int32_t capacit
         const Layer *layer = d->layer + index;
         if (cosines) memcpy(before, x, (size_t)size * rows * sizeof(float));
         if (!skip || !skip[index]) {
-            for (int r = 0; r < rows; r++)
+            if (!layer->attention_norm) memcpy(normed, x, (size_t)size * rows * sizeof(float));
+            for (int r = 0; r < rows && layer->attention_norm; r++)
                 normalise(d, layer->attention_norm, x + (size_t)r * size, normed + (size_t)r * size);
             multiply(&layer->qkv, normed, rows, projected, wide, 0);
             for (int r = 0; r < rows; r++) {
@@ -347,38 +349,4 @@ int32_t pass_rows(const Decoder *d, int32_t rows, int32_t start, int32_t capacit
     }
     free(normed);
     return 0;
-}
-
-/* Say the likeliest token up to `count` times, each after a pass over the one before; `end` is the last one said. Before
-the first come the `fed` tokens. cos, sin: [positions, head], a row's position is its place in the cache, the first of
-which is `start`. Writes said, logits [count, vocabulary] and the states that led to them [count, hidden]. Returns how
-many were said, -1 without memory. */
-int32_t write_on(const Decoder *d, const Matrix *words, const float *embeddings, int32_t fed, const int32_t *tokens,
-                 int32_t start, int32_t capacity, int32_t count, int32_t end, const float *cos, const float *sin,
-                 float *keys, float *values, int32_t *said, float *logits, float *states) {
-    const size_t size = d->hidden, head = d->head;
-    float *x = malloc(fed * size * sizeof(float));
-    if (!x) return -1;
-    int said_so_far = 0;
-    while (said_so_far < count && (!said_so_far || said[said_so_far - 1] != end)) {
-        const int rows = said_so_far ? 1 : fed;
-        for (int r = 0; r < rows; r++)
-            memcpy(x + r * size, embeddings + (said_so_far ? said[said_so_far - 1] : tokens[r]) * size,
-                   size * sizeof(float));
-        if (pass_rows(d, rows, start, capacity, x, cos + start * head, sin + start * head, NULL, keys, values, 0, NULL,
-                      NULL, NULL, NULL)) {
-            said_so_far = -1;
-            break;
-        }
-        float *state = states + said_so_far * size, *scores = logits + (size_t)said_so_far * words->out;
-        memcpy(state, x + (rows - 1) * size, size * sizeof(float));
-        multiply(words, state, 1, scores, words->out, 0);
-        int best = 0;
-        for (int i = 1; i < words->out; i++)
-            if (scores[i] > scores[best]) best = i;
-        said[said_so_far++] = best;
-        start += rows;
-    }
-    free(x);
-    return said_so_far;
 }

@@ -1,8 +1,10 @@
-"""A forward pass of a decoder in one call of compiled C (native.c): no operator of torch between two layers.
+"""A forward pass of a decoder in one call of compiled C (native.c), several where they follow from each other
+(writing.c): no operator of torch between two layers.
 
     native.switch(True)                            # once; False where no C compiler is found
     matrix = NativeMatrix.of(weight)               # y = matrix.multiply(x)
-    states, tapped = NativePass(decoder).run(x, cos, sin, mask, cache, taps, skip, None)
+    passes = NativePass(decoder.config, decoder.layers, decoder.norm.weight)
+    states, tapped = passes.run(x, cos, sin, mask, cache, taps, skip, None)
 
 For float32 on a processor. Weights that 16 bits hold exactly, as those of the bundled pair do, are read in 16 bits and
 widened, which changes no number and halves what a pass reads. The file is compiled once, for the processor that is
@@ -25,20 +27,20 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from pipeline.decoder import Decoder, KVCache
+    from pipeline.decoder import DecoderConfig, KVCache
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("native.c")
+SOURCE = Path(__file__).with_name("writing.c")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILE_S = 120
 """Longest time that a compiler is given: it takes a second."""
@@ -69,7 +71,7 @@ def switched_on() -> bool:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """native.c as a library, None where it cannot be made."""
+    """native.c and writing.c as a library, None where it cannot be made."""
     made = built(SOURCE)
     if made is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_int32
@@ -77,6 +79,7 @@ def library() -> ctypes.CDLL | None:
         made.multiply.restype = None
         made.pass_rows.argtypes = [pointer, number, number, number, *[pointer] * 6, number, *[pointer] * 4]
         made.write_on.argtypes = [*[pointer] * 3, number, pointer, *[number] * 4, *[pointer] * 7]
+        made.grow_tree.argtypes = [*[pointer] * 5, *[number] * 5, *[pointer] * 8]
         made.look_at.argtypes = [pointer, number, number, pointer, number, *[pointer] * 3, number, pointer, number,
                                  pointer]
     return made
@@ -97,7 +100,7 @@ def built(source: Path) -> ctypes.CDLL | None:
 
 def _compiled(compiler: str, source: Path) -> Path:
     """The compiled file, made if it is not there. Raises OSError or SubprocessError."""
-    text = source.read_bytes()
+    text = b"".join(file.read_bytes() for file in sorted(source.parent.glob("*.c")))  # one includes another
     key = hashlib.sha256(text + repr((compiler, FLAGS, platform.machine(), _processor())).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parafovea"
     try:
@@ -180,28 +183,32 @@ def _lay_together(matrices: Sequence[NativeMatrix]) -> None:
 
 
 class NativePass:
-    """All layers of a decoder and its last norm, with its weights as they were when this was made."""
+    """Layers of a decoder and its last norm, with their weights as they were when this was made."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        """Raises RuntimeError where nothing is compiled."""
-        config, made = decoder.config, _made()
-        self._pass, self._look, self._write = made.pass_rows, made.look_at, made.write_on
-        self._size, self._layers, self._weights = config.hidden_size, config.layers, _weights(decoder)
+    def __init__(self, config: DecoderConfig, layers: Iterable[nn.Module], norm: Tensor | None) -> None:
+        """norm: None = nothing after the last layer. A layer whose attention_norm has no weight has none there.
+
+        Raises RuntimeError where nothing is compiled.
+        """
+        made, layers = _made(), list(layers)
+        self._pass, self._look, self._write, self._grow = (
+            made.pass_rows, made.look_at, made.write_on, made.grow_tree)
+        self._size, self._layers, self._weights = config.hidden_size, len(layers), _weights(layers, norm)
         self._known = [(weight.data_ptr(), weight._version) for weight in self._weights]
         self._kept: list[Any] = []
-        layers = (_Layer * config.layers)()
-        matrices = [NativeMatrix(getattr(layer, name).weight) for layer in decoder.layers for name in MATRICES]
+        structs = (_Layer * len(layers))()
+        matrices = [NativeMatrix(getattr(layer, name).weight) for layer in layers for name in MATRICES]
         _lay_together(matrices)
-        self._kept.append(matrices)
-        for index, (struct, layer) in enumerate(zip(layers, decoder.layers, strict=True)):
+        for index, (struct, layer) in enumerate(zip(structs, layers, strict=True)):
             for name, matrix in zip(MATRICES, matrices[index * len(MATRICES):], strict=False):
                 setattr(struct, name, matrix.struct)
             for name in NORMS:
-                setattr(struct, name, self._keep(getattr(layer, name).weight))
-        self._struct = _Decoder(config.layers, config.hidden_size, config.intermediate_size, config.heads,
-                                config.kv_heads, config.head_size, config.norm_eps, self._keep(decoder.norm.weight),
-                                ctypes.addressof(layers))
-        self._kept.append(layers)
+                weight = getattr(getattr(layer, name), "weight", None)
+                setattr(struct, name, None if weight is None else self._keep(weight))
+        self._struct = _Decoder(len(layers), config.hidden_size, config.intermediate_size, config.heads,
+                                config.kv_heads, config.head_size, config.norm_eps,
+                                None if norm is None else self._keep(norm), ctypes.addressof(structs))
+        self._kept += [structs, matrices]
         self._at = ctypes.addressof(self._struct)
 
     def _keep(self, tensor: Tensor) -> int:
@@ -209,9 +216,9 @@ class NativePass:
         self._kept.append(copy)
         return copy.data_ptr()
 
-    def is_of(self, decoder: Decoder) -> bool:
-        """Whether the decoder still has the weights that were laid out."""
-        weights = _weights(decoder)
+    def is_of(self, layers: Iterable[nn.Module], norm: Tensor | None) -> bool:
+        """Whether they still have the weights that were laid out."""
+        weights = _weights(layers, norm)
         return (all(map(operator.is_, weights, self._weights))
                 and [(weight.data_ptr(), weight._version) for weight in weights] == self._known)
 
@@ -257,6 +264,28 @@ class NativePass:
             raise MemoryError(f"there is no memory for a pass of {len(tokens)} rows")
         return said[:made], logits[:made], states[:made]
 
+    def grow(self, state: Tensor, enter: NativeMatrix, bias: Tensor, embeddings: Tensor, words: NativeMatrix,
+             cos: Tensor, sin: Tensor, cache: KVCache, width: int, depth: int, end: int,
+             ) -> tuple[list[int], list[int], list[float], Tensor]:
+        """Grow a draft head's tree of likely words (writing.c; what trees.grow does before it takes the best): tokens,
+        parents, log-scores, and states [1 + n, D], `state` [D] and, of nodes that have children, what led to those.
+
+        Raises ValueError when the cache is full, MemoryError.
+        """
+        most = width + (depth - 1) * width**2
+        if (rows := cache.length + (depth - 1) * width) > cache.capacity:
+            raise ValueError(f"the answer is too long: {rows} rows exceed {cache.capacity}")
+        tokens, parents, scores = (ctypes.c_int32 * most)(), (ctypes.c_int32 * most)(), (ctypes.c_float * most)()
+        states = state.new_empty(1 + most, self._size)
+        states[0] = state
+        made = self._grow(self._at, ctypes.addressof(enter.struct), bias.data_ptr(), ctypes.addressof(words.struct),
+                          embeddings.data_ptr(), cache.length, cache.capacity, width, depth, end, cos.data_ptr(),
+                          sin.data_ptr(), cache.keys.data_ptr(), cache.values.data_ptr(), ctypes.addressof(tokens),
+                          ctypes.addressof(parents), ctypes.addressof(scores), states.data_ptr())
+        if made < 0:
+            raise MemoryError(f"there is no memory for a tree of {most} nodes")
+        return tokens[:made], parents[:made], scores[:made], states
+
     def look(self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, cache: KVCache, count: int) -> Tensor:
         """How much the first head of a layer looks at the first `count` keys: shares [R, count], of states x [R, D]
         that enter it, with cos and sin [R, head_size] and mask [R, S] bool.
@@ -280,9 +309,8 @@ def _made() -> ctypes.CDLL:
     return made
 
 
-def _weights(decoder: Decoder) -> list[Tensor]:
-    # asked before every answer: not through modules, which look everything up in Python
-    weights = [weight for layer in decoder.layers._modules.values() if layer is not None
-               for module in layer._modules.values() if module is not None
-               for weight in module._parameters.values() if weight is not None]
-    return [*weights, decoder.norm.weight]
+def _weights(layers: Iterable[nn.Module], norm: Tensor | None) -> list[Tensor]:
+    # asked before every answer: not through modules' attributes, which look everything up in Python
+    weights: list[Tensor] = [weight for layer in layers for module in layer._modules.values() if module is not None
+                             for weight in module._parameters.values() if weight is not None]
+    return weights if norm is None else [*weights, norm]

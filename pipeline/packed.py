@@ -122,8 +122,8 @@ class PackedLinear(nn.Linear):
         return product
 
     def compiled(self) -> native.NativeMatrix | None:
-        """The weights as they are now, laid out for native.c; None where they are multiplied otherwise."""
-        copies = None if self.weight.requires_grad or self.bias is not None else self._current(self.weight)
+        """The weights as they are now, without the bias, laid out for native.c; None where they are not."""
+        copies = None if self.weight.requires_grad else self._current(self.weight)
         return copies.matrix if isinstance(copies, _Native) else None
 
     def _current(self, weight: Tensor) -> _Copies | _Native | _Rounded | None:

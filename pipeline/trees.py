@@ -84,6 +84,14 @@ def grow(first: Tensor, expand: Expand, budget: int, width: int, depth: int, end
         if level == depth or not frontier:
             break
         rows = expand(tokens, parents, frontier)
+    return likeliest_nodes(tokens, parents, scores, budget)
+
+
+def likeliest_nodes(tokens: list[int], parents: list[int], scores: list[float], budget: int) -> Grown:
+    """The `budget` nodes of a tree with the largest products of probabilities, whose logarithms `scores` are."""
+    totals = list[float]()
+    for parent, score in zip(parents, scores, strict=True):
+        totals.append(score + (totals[parent] if parent >= 0 else 0.0))
     # sorting is stable: of equals the earlier, which may be the parent, stays
     kept = sorted(sorted(range(len(tokens)), key=lambda i: -totals[i])[:budget])
     return _only(kept, tokens, parents, scores)

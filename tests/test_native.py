@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from toy_models import toy_window
 
 from app.compose import ModelOptions, load
 from pipeline import native, packed
@@ -18,11 +19,13 @@ from pipeline.alignment import camera_shifts
 from pipeline.clips import clips
 from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
 from pipeline.drafters import create
+from pipeline.drafters.eagle import EagleHead
+from pipeline.heads import HeadDrafter
 from pipeline.inputs import SIDE, _fit
 from pipeline.mini import locate, pointing_layer
 from pipeline.packed import PackedLinear, in_eight_bits
 from pipeline.trees import attention_mask
-from pipeline.types import Draft
+from pipeline.types import Draft, Prefix, Scores, Verdict
 from streams.types import InputError
 
 CONFIG = DecoderConfig(vocab_size=61, hidden_size=64, intermediate_size=96, layers=3, heads=4, kv_heads=2, head_size=16)
@@ -166,6 +169,35 @@ def test_a_chain_written_in_one_call_is_the_same_draft() -> None:
         assert one_call.hidden is not None
         assert one_by_one.hidden is not None
         assert torch.equal(one_call.hidden, one_by_one.hidden)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", ["dynamic", "chain"])
+@pytest.mark.parametrize("budget", [1, 4, 9])
+def test_a_tree_grown_in_one_call_is_the_same_draft(shape: str, budget: int) -> None:
+    with torch.inference_mode(False):
+        verifier = decoder(replace(CONFIG, vocab_size=2000, head_size=16, kv_heads=4, hidden_size=256))
+        torch.manual_seed(7)
+        head = EagleHead(verifier.config).requires_grad_(False).eval()
+    hidden, prompt, drafts = torch.randn(12, 1, 256), [5, 6, 7], list[Draft]()
+    seen = Prefix(prompt, 9, hidden[:11], [], lambda skip, choose: None)
+    for rule in (Greedy(), OneByOne()):
+        drafter = HeadDrafter("eagle", verifier, head, 1999, shape)
+        drafter.start(toy_window(), "", rule, lambda: seen)
+        drafts.append(drafter.propose(budget))
+        assert drafter._cache.compiled is not None
+        chosen = drafts[-1].tokens[0]
+        scores = Scores(torch.randn(1 + len(drafts[-1]), 2000), torch.ones(1 + len(drafts[-1]), 1, 256))
+        drafter.observe(drafts[-1], scores, Verdict([0], chosen, "plain"))
+        drafts.append(drafter.propose(budget))
+    for one_call, step_by_step in zip(drafts[:2], drafts[2:], strict=True):
+        assert len(one_call) == budget
+        assert one_call.tokens == step_by_step.tokens
+        assert one_call.parents == step_by_step.parents
+        assert one_call.probs == pytest.approx(step_by_step.probs, rel=1e-4)
+        assert one_call.hidden is not None
+        torch.testing.assert_close(one_call.hidden, step_by_step.hidden, atol=1e-5, rtol=1e-5)
+    assert shape == "chain" or budget == 1 or drafts[0].parents != list(range(-1, budget - 1))
 
 
 @pytest.mark.parametrize("size", [(260, 346), (128, 400), (333, 129), (720, 1280)])

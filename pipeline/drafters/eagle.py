@@ -14,13 +14,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.checkpoints import beside, check_names, load_module, padded, read_checkpoint, write_checkpoint
 from pipeline.decoder import FUSED, Decoder, DecoderConfig, fused, unfused
 from pipeline.drafters import folder_of, verifier_of
 from pipeline.heads import SHAPES, DraftHead, HeadDrafter
 from pipeline.models import Models
+from pipeline.packed import PackedLinear
 from streams.types import InputError
 
 VARIANTS = (*SHAPES[1:], "hass")
@@ -34,7 +35,7 @@ class EagleHead(DraftHead):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__(config)
-        self.fc = nn.Linear(2 * config.hidden_size, config.hidden_size)
+        self.fc = PackedLinear(2 * config.hidden_size, config.hidden_size)
 
     def features(self, hidden: Tensor) -> Tensor:
         """The state that the verifier's head reads."""
@@ -44,6 +45,11 @@ class EagleHead(DraftHead):
         """The same for both: fc of the two side by side."""
         x = self.fc(torch.cat([words, features], -1))
         return x, x
+
+    @property
+    def entrance(self) -> PackedLinear:
+        """fc."""
+        return self.fc
 
     def logits(self, features: Tensor, verifier: Decoder) -> Tensor:
         """Through the verifier's own head."""
