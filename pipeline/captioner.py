@@ -26,6 +26,9 @@ from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
 from streams.types import InputError, Window
 
 DEFAULT_RULE = Greedy()
+BESIDE = 0.15
+"""Share of the verifier's reading that it takes longer while an event VLM reads beside it (measured, two cores)."""
+
 DEFAULT_QUESTION = "What is happening?"
 
 
@@ -37,6 +40,7 @@ class Captioner:
         self._drafters: dict[str, Drafter] = {}
         self._controllers: dict[str, Controller] = {}
         self._last: Window | None = None
+        self._reading_s = 0.0
 
     def look(self, window: Window) -> Window:
         """Make this the window spoken about; returns it with the one before, for "what changed?".
@@ -86,11 +90,13 @@ class Captioner:
         guesser, window = self.drafter(drafter), self.look(window)
         controller = self._controllers.setdefault(drafter, Controller(Checks.timed(self.models.verify_s)))
         # who only remembers costs nothing and hears everything
-        awake = not guesser.parameters or (limits is not None and limits.budget is not None) or controller.takes_part()
+        awake = not guesser.parameters or (limits is not None and limits.budget is not None) or controller.takes_part(
+            BESIDE * self._reading_s if guesser.event is not None else 0.0)
         acting, tally = guesser if awake else self.drafter("none"), _Tally()
         for record in decode(self.models.rgb.open(window, question), acting, rule, self.models.tokenizer, window,
                              question, limits or Limits(), cancel, controller):
             if isinstance(record, Ending):
+                self._reading_s = tally.reading_s
                 yield replace(_caption(tally, record, window, question, guesser, rule), damaged=damaged)
             else:
                 tally.add(record)
@@ -133,7 +139,7 @@ class _Tally:
         self.cycles = self.drafted = self.accepted = self.depth = 0
         self.first_draft_s: float | None = None
         self.first_token_s: float | None = None
-        self.total_s = 0.0
+        self.total_s = self.reading_s = 0.0
         self.has_cosine = False
 
     def add(self, record: Drafted | Cycle) -> None:
@@ -147,6 +153,7 @@ class _Tally:
         self.accepted += sum(node.verdict == "accepted" for node in record.nodes)
         self.depth += max((node.depth for node in record.nodes), default=0)
         self.has_cosine |= any(node.cos_sim is not None for node in record.nodes)
+        self.reading_s += sum(span.end_s - span.start_s for span in record.spans if span.lane == "prefill")
         self.total_s = max((span.end_s for span in record.spans), default=self.total_s)
         if self.first_token_s is None:
             self.first_token_s = self.total_s

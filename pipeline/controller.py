@@ -29,10 +29,13 @@ SPARE = 0.03
 """Share of the time of plain decoding that trials may take."""
 
 LONGEST_NAP = 8
-"""Answers that a drafter sits out at most, which found nothing worth guessing in the last that it took part in."""
+"""Answers that a drafter sits out at most."""
 
 MARGIN = 1.1
 """How many times faster than plain decoding a draft must promise to be: what is close is not worth the risk."""
+
+FAR_OUT = 3.0
+"""How many times what was expected a measurement counts at most."""
 
 FORGET, SLOW = 0.95, 0.6
 """How much of the cost measured before, and of the gains expected before, is left after a round."""
@@ -49,7 +52,9 @@ class Cost:
     products: float = 0.0
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Take in one measurement."""
+        """Take in one measurement; one far out, during which the machine did something else, counts less."""
+        if self.count:
+            seconds = min(seconds, FAR_OUT * self.of(rows))
         self.count = self.count * FORGET + 1
         self.rows = self.rows * FORGET + rows
         self.seconds = self.seconds * FORGET + seconds
@@ -120,22 +125,28 @@ class Controller:
     _gains: list[float] = field(default_factory=list)
     _rested: int = 0
     _rest: int = REST
-    _useful: bool = True
+    _saved_s: float | None = None
+    _here_s: float = 0.0
+    _took_part: bool = False
+    _warm: bool = False
     _nap: int = 1
     _napped: int = 0
 
-    def takes_part(self) -> bool:
-        """Asked once before every answer: whether the drafter reads what is asked about. One that only rested in the
-        last answer would read for nothing; it sits out 1, 2, 4 ... answers before it is tried again."""
-        if self.fixed is not None or self._useful:
-            self._nap, self._napped = 1, 0
+    def takes_part(self, costs_s: float = 0.0) -> bool:
+        """Asked once before every answer: whether the drafter reads what is asked about. One that has lately saved no
+        more than its reading costs_s sits out 1, 2, 4 ... answers before it is tried again."""
+        if self._took_part:
+            self._saved_s = self._here_s if self._saved_s is None else (
+                SLOW * self._saved_s + (1 - SLOW) * self._here_s)
+        useful = self._saved_s is None or self._saved_s > costs_s
+        if self.fixed is not None or useful:
+            self._nap, self._napped, self._took_part = 1, 0, True
         elif self._napped < self._nap:
-            self._napped += 1
-            return False
+            self._napped, self._took_part = self._napped + 1, False
         else:
-            self._nap, self._napped = min(LONGEST_NAP, 2 * self._nap), 0
-        self._useful = False
-        return True
+            self._nap, self._napped, self._took_part = min(LONGEST_NAP, 2 * self._nap), 0, True
+        self._here_s = 0.0
+        return self._took_part
 
     def budget(self, most: int, free: bool = False) -> int:
         """How many nodes to ask for, at most `most`. free: the verifier still reads, so that drafting costs nothing."""
@@ -143,11 +154,10 @@ class Controller:
             return min(self.fixed, most)
         # nothing is known yet: the first rounds show what the drafter can do
         if not self._gains or not (free or self.draft.count):
-            self._useful = True
             return most if free else min(FIRST, most)
         best = self._best(continued(self._gains, most), drafting=not free)
         if best:
-            self._rest, self._useful = REST, True
+            self._rest = REST
             return best
         self._rested += 1
         if self._rested < max(self._rest, self.draft.of(TRIAL) / (SPARE * max(1e-9, self.verify.of(1)))):
@@ -184,9 +194,12 @@ class Controller:
     def learn(self, drafted: int, draft: Draft, verdict: Verdict, draft_s: float, verify_s: float) -> None:
         """What a round cost and what became of its guesses; drafted: the nodes that were made, checked or not, 0 where
         they cost nothing. draft_s: of the drafter in all. verify_s: of everything else in the round."""
+        self._here_s += (len(verdict.path) + 1) * self.verify.of(1) - draft_s - verify_s
         self.verify.learn(1 + len(draft), verify_s)
-        if drafted:
+        # a drafter's first draft has to load and lay out what later ones find: it says nothing about their cost
+        if drafted and self._warm:
             self.draft.learn(drafted, draft_s)
+        self._warm = self._warm or drafted > 0 or len(draft) > 0
         self.chances.learn(draft, verdict)
 
 

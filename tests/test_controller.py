@@ -119,6 +119,36 @@ def test_a_drafter_that_only_rests_sits_out_answers() -> None:
     assert all(Controller(fixed=2).takes_part() for _ in range(3))
 
 
+def answer(controller: Controller, costs_s: float, first_draft_s: float = 0.001) -> tuple[bool, int]:
+    """One answer of a drafter that is always right, with checks of 3 ms: whether it took part, and how many rounds
+    were drafted for."""
+    if not controller.takes_part(costs_s):
+        return False, 0
+    drafted = 0
+    for number in range(8):
+        asked = controller.budget(16)
+        draft = controller.pruned(asked, Draft.chain(list(range(asked)), "toy", [0.9] * asked))
+        took_s = 0.0 if not asked else 0.001 if number else first_draft_s
+        controller.learn(asked, draft, Verdict(list(range(len(draft))), 1, "plain"), took_s, 0.003)
+        drafted += asked > 0
+    return True, drafted
+
+
+def test_a_drafter_whose_reading_costs_more_than_it_saves_sits_out_answers() -> None:
+    worth, dear = Controller(Checks.timed({1: 0.003})), Controller(Checks.timed({1: 0.003}))
+    assert all(answer(worth, costs_s=0.01)[0] for _ in range(12))
+    assert 3 <= sum(answer(dear, costs_s=10.0)[0] for _ in range(12)) < 6
+
+
+def test_the_first_draft_of_all_says_nothing_about_what_drafts_cost() -> None:
+    assert answer(Controller(Checks.timed({1: 0.003})), 0.0, first_draft_s=0.2) == (True, 8)
+    # and one far out later on is not the end of it either
+    cost = Cost()
+    for seconds in (1.0, 1.0, 1000.0):
+        cost.learn(4, seconds)
+    assert cost.of(4) < 2
+
+
 def test_guesses_that_cost_nothing_are_made_though_drafting_rests() -> None:
     controller = Controller(Checks.timed({1: 0.002, 16: 0.004}))
     for _ in range(30):
