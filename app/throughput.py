@@ -127,17 +127,28 @@ def write_format(name: str, path: Path, events: Events) -> None:
 
 
 def images() -> dict[str, Callable[[Events], object]]:
-    """Ways of drawing events at SENSOR; the names begin with the library that draws. Tensors are made within."""
+    """Ways of drawing events at SENSOR; the names begin with the library that draws. Tensors are made within; on them
+    polarities are drawn in compiled C where a compiler is found, and once more without."""
+    from pipeline import native
     from pipeline import representations as tensors
     from pipeline.event_images import render
     from streams import representations as arrays
 
+    def on_wins(events: Events, compiled: bool) -> object:
+        native.switch(compiled)
+        try:
+            return tensors.polarity_image(tensors.event_tensor(events), SENSOR, "positive")
+        finally:
+            native.switch(True)
+
+    native.switch(True)
     return {
         "numpy ON wins": lambda events: arrays.polarity_image(events, SENSOR, "positive"),
         "numpy last wins": lambda events: arrays.polarity_image(events, SENSOR, "last"),
         "numpy counts": lambda events: arrays.event_counts(events, SENSOR),
         "numpy EventGPT's RGB": lambda events: render(events, SENSOR),
-        "torch ON wins": lambda events: tensors.polarity_image(tensors.event_tensor(events), SENSOR, "positive"),
+        "torch ON wins": lambda events: on_wins(events, compiled=True),
+        "torch ON wins, not compiled": lambda events: on_wins(events, compiled=False),
         "torch last wins": lambda events: tensors.polarity_image(tensors.event_tensor(events), SENSOR, "last"),
         "torch counts": lambda events: tensors.event_counts(tensors.event_tensor(events), SENSOR),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 from toy_sources import SENSOR, events_at, random_events
 
+from pipeline import native
 from pipeline import representations as tensors
 from streams.reconstruction import reconstructed_frames
 from streams.representations import (
@@ -36,6 +37,16 @@ PACKETS = {
 }
 LATER = random_events(3000, SPAN_US, seed=3)
 LATER["t"] += 1_700_000_000_000_000
+
+
+@pytest.fixture(params=[False, True], ids=["", "compiled"])
+def compiled(request: pytest.FixtureRequest) -> Iterator[bool]:
+    if native.switch(request.param) != request.param:
+        pytest.skip("no C compiler")
+    yield request.param
+    native.switch(False)
+
+
 FUNCTIONS: dict[str, Callable[[Events, Resolution], np.ndarray]] = {
     "event_counts": event_counts,
     "signed_sum": signed_sum,
@@ -198,6 +209,7 @@ def test_each_conflict_rule_draws_what_it_says(events: Events, conflict: str) ->
     np.testing.assert_array_equal(polarity_image(events, SENSOR, conflict), drawn_one_by_one(events, conflict))
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("events", [*PACKETS.values(), random_events(70, SPAN_US, seed=5)], ids=[*PACKETS, "few"])
 def test_tensors_give_the_same(name: str, events: Events) -> None:
@@ -212,11 +224,13 @@ def test_tensors_give_the_same(name: str, events: Events) -> None:
     np.testing.assert_array_equal(guarded, events)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_large_packets_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     events = random_events(1000, SPAN_US)
     whole = [polarity_image(events, SENSOR, conflict) for conflict in CONFLICTS]
     monkeypatch.setattr("streams.representations.PART", 7)
     monkeypatch.setattr(tensors, "PART", 9)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for conflict, image in zip(CONFLICTS, whole, strict=True):
         np.testing.assert_array_equal(polarity_image(events, SENSOR, conflict), image)
         np.testing.assert_array_equal(tensors.polarity_image(tensors.event_tensor(events), SENSOR, conflict), image)
@@ -239,6 +253,7 @@ def test_reconstructed_intensity_is_that_of_the_frames(events: Events) -> None:
     np.testing.assert_array_equal(pictures, np.stack([frame.image[..., 0] for frame in frames]))
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("x", "y"), [(SENSOR.width, 0), (0, SENSOR.height), (65535, 65535)])
 @pytest.mark.parametrize("name", TENSOR_FUNCTIONS)
 def test_tensors_outside_the_sensor_are_refused(name: str, x: int, y: int) -> None:
