@@ -195,7 +195,7 @@ def record(source: str, out: Path, seconds: float | None, compression: str, filt
               help="default: both where there are frames; rgb and both reconstruct frames where there are none")
 @click.option("--fps", default=30.0, show_default=True, help="pictures per second of the film")
 @click.option("--speed", default=1.0, show_default=True, help="0.1 = slow motion, ten times as long")
-@click.option("--style", type=click.Choice(["events", "histogram", "decay", "surface"]), default="events",
+@click.option("--style", type=click.Choice(["events", "histogram", "decay", "surface", "points"]), default="events",
               show_default=True, help="how events are drawn, as on the page")
 @click.option("--palette", type=click.Choice(["dark", "light", "orange-blue", "grey"]), default="dark",
               show_default=True)

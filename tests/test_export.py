@@ -115,7 +115,7 @@ def test_views_and_sizes(tmp_path: Path) -> None:
     assert Resolution(*size).aspect > 2
 
 
-@pytest.mark.parametrize("style", ["events", "histogram", "decay", "surface"])
+@pytest.mark.parametrize("style", ["events", "histogram", "decay", "surface", "points"])
 def test_the_command_draws_every_style_slowly_and_says_what_is_simulated(style: str, tmp_path: Path) -> None:
     result = call("export", both(tmp_path), tmp_path / "o.mp4", "--range", "0.25..0.5", "--speed", "0.25", "--fps",
                   "20", "--style", style, "--palette", "light")

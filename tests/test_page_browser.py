@@ -208,8 +208,16 @@ def test_events_are_drawn_in_other_styles_and_over_the_frame(opened: Visit) -> N
     assert boxes[0] == boxes[1]
     page.get_by_label("events over RGB").uncheck()
     page.wait_for_function(f"{corner} === 255")
-    page.get_by_label("How events are drawn").select_option("events")
     page.get_by_label("Milliseconds of events").fill("33")
+    page.get_by_label("How events are drawn").select_option("points")
+    expect(page.locator("output")).to_have_text("last 165 ms")
+    opened.until(lambda session: session.view.style == "points")
+    # the frame of the sensor's first plane, where no event can be
+    page.wait_for_function(f"() => {{ const canvas = document.querySelector(\"{canvas}\");"
+                           " const at = canvas.getContext('2d');"
+                           " const pixel = x => at.getImageData(x, Math.round(0.02 * (canvas.height - 1)), 1, 1).data;"
+                           " return `${pixel(Math.round(0.6 * canvas.width))}` !== `${pixel(0)}`; }")
+    page.get_by_label("How events are drawn").select_option("events")
 
 
 def test_a_part_is_selected_repeated_and_given_back(opened: Visit) -> None:

@@ -10,7 +10,17 @@ from PIL import Image
 
 from streams.representations import polarity_image
 from streams.types import Resolution, empty_packet, events_from_columns
-from ui.render import PALETTE_COLOURS, SHADES, colours, event_image, event_png, frame_jpeg, look_back_us, with_palette
+from ui.protocol import STYLES
+from ui.render import (
+    PALETTE_COLOURS,
+    SHADES,
+    colours,
+    event_image,
+    event_png,
+    frame_jpeg,
+    look_back_us,
+    with_palette,
+)
 
 
 def seen(png: bytes) -> set[tuple[int, int, int]]:
@@ -93,12 +103,26 @@ def test_fading_styles_fade_and_keep_polarity(style: str) -> None:
     assert image[1, 0] == 0
 
 
-@pytest.mark.parametrize("style", ["events", "histogram", "decay", "surface"])
+@pytest.mark.parametrize("style", STYLES)
 def test_every_style_accepts_no_event_and_stays_in_its_palette(style: str) -> None:
     assert not event_image(empty_packet(), SENSOR, style, 0, 1000).any()
     assert drawn(style).dtype == np.uint8
     assert drawn(style).max() <= (2 if style == "events" else 2 * SHADES)
-    assert look_back_us(style, 1000) == (3000 if style in ("decay", "surface") else 1000)
+    assert look_back_us(style, 1000) == {"decay": 3000, "surface": 3000, "points": 5000}.get(style, 1000)
+
+
+def test_older_points_lie_further_behind_and_are_fainter() -> None:
+    t, sensor = np.array([0, 250_000, 500_000]), Resolution(200, 100)
+    events = events_from_columns(t, np.full(3, 100), np.full(3, 50), np.array([True, True, False]))
+    image = event_image(events, sensor, "points", 500_000, 100_000)
+    rows, columns = np.nonzero(np.isin(image, [4, 2 * SHADES]))  # halfway, and now
+    assert image[rows, columns].tolist() == [4, 2 * SHADES]
+    # up and to the right is behind
+    assert rows.tolist() == [int(100 * (0.18 + 0.62 * 0.505)), int(100 * (0.34 + 0.62 * 0.505))]
+    assert columns.tolist() == [int(200 * (0.19 + 0.62 * 0.5025)), int(200 * (0.02 + 0.62 * 0.5025))]
+    corners = (np.tile([0, 199, 0, 199], 2), np.tile([0, 0, 99, 99], 2))
+    everywhere = events_from_columns(np.repeat([0, 500_000], 4), *corners, np.ones(8, bool))
+    assert event_image(everywhere, sensor, "points", 500_000, 100_000).shape == (100, 200)
 
 
 @pytest.mark.parametrize("name", PALETTE_COLOURS)

@@ -25,13 +25,15 @@ HOTTEST, LEAST_TOP_P = 1.5, 0.05
 
 @dataclass(frozen=True)
 class Link:
-    """What an address asks for. source: label of a recording; t_s: where the window ends; None = not said."""
+    """What an address asks for. source: label of a recording; t_s: where the window ends; None = not said.
+    noise_filter: without background activity."""
 
     source: str | None = None
     t_s: float | None = None
     question: str = ""
     window_s: float = 1.0
     settings: AskSettings = field(default_factory=AskSettings)
+    noise_filter: bool = False
 
 
 def write_link(source: str | None, header: Mapping[str, Any]) -> str:
@@ -41,6 +43,7 @@ def write_link(source: str | None, header: Mapping[str, Any]) -> str:
     values |= {"t": round(header["end_s"], 3), "q": header["question"]}
     window_s = round(header["end_s"] - header["start_s"], 3)
     values |= {"window": window_s} if window_s != 1.0 else {}
+    values |= {"noise": "off"} if header.get("noise_filter") else {}
     values |= {of.name: header[of.name] for of in fields(AskSettings)
                if of.name in header and header[of.name] != getattr(default, of.name)}
     return "?" + urlencode(values)
@@ -60,7 +63,8 @@ def read_link(query: Mapping[str, str], offered: Mapping[str, Collection[str]]) 
                            top_k=round(_number(query.get("top_k"), 0, 0, 10**6)),
                            top_p=_number(query.get("top_p"), 1.0, LEAST_TOP_P, 1.0), **named)
     question = query.get("q", "").strip()[:LONGEST]
-    return Link(query.get("source"), t_s if t_s >= 0 else None, question, window_s, settings)
+    return Link(query.get("source"), t_s if t_s >= 0 else None, question, window_s, settings,
+                query.get("noise") == "off")
 
 
 def _number(text: str | None, default: float, low: float, high: float) -> float:

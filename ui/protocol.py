@@ -188,7 +188,10 @@ def picture_message(kind: int, at_us: int, image: bytes) -> bytes:
     return struct.pack("<BI", kind, max(0, at_us // 1000) & 0xFFFFFFFF) + image
 
 
-_CHOICES = {"palette": ("dark", "light", "orange-blue", "grey"), "style": ("events", "histogram", "decay", "surface"),
+STYLES = ("events", "histogram", "decay", "surface", "points")
+"""How events can be drawn; see ui.render.event_image."""
+
+_CHOICES = {"palette": ("dark", "light", "orange-blue", "grey"), "style": STYLES,
             "layout": ("beside", "over")}
 _LIMITS: dict[str, tuple[float, float]] = {
     "ack": (EVENT_PICTURE, RGB_PICTURE), "seek": (0.0, 1e9), "skip": (-3600.0, 3600.0), "step": (-1, 1),

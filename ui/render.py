@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from streams.representations import decayed_sum, event_counts, polarity_image, time_surface
+from streams.representations import decayed_sum, event_counts, polarity_image, space_time_points, time_surface
 from streams.types import Events, Resolution
 
 PALETTE_COLOURS: dict[str, bytes] = {
@@ -36,17 +36,25 @@ LOOK_BACK = 3
 """Times the time constant that fading styles look back: what is older has faded to a twentieth."""
 JPEG_QUALITY = 82
 
+DEEP = 5
+"""Spans that the view in space and time looks back: a movement is a slope only over some time."""
+NEWEST, OLDEST = (0.02, 0.34), (0.36, 0.02)
+"""Upper left corners of the sensor's plane now and at the earliest time shown, as shares of the picture."""
+PLANE = 0.62
+"""Size of that plane, as a share of the picture."""
+
 
 def look_back_us(style: str, span_us: int) -> int:
     """How much before the moment event_image needs, µs."""
-    return span_us * (LOOK_BACK if style in ("decay", "surface") else 1)
+    return span_us * {"decay": LOOK_BACK, "surface": LOOK_BACK, "points": DEEP}.get(style, 1)
 
 
 def event_image(events: Events, resolution: Resolution, style: str, end_us: int, span_us: int) -> np.ndarray:
     """Events up to end_us as palette indices, uint8 [H, W]: 0 nothing, then the ON shades from faint to full, then OFF.
 
     style: "events" the last event of each pixel, one shade; "histogram" one shade per event, in the colour of the
-    majority; "decay" ON minus OFF, fading with span_us; "surface" how recent the last event is, fading with span_us.
+    majority; "decay" ON minus OFF, fading with span_us; "surface" how recent the last event is, fading with span_us;
+    "points" as points in space and time, 3-D, older ones behind and fainter.
     """
     if style == "events":
         return polarity_image(events, resolution)
@@ -56,8 +64,37 @@ def event_image(events: Events, resolution: Resolution, style: str, end_us: int,
     if style == "decay":
         level = decayed_sum(events, resolution, end_us, span_us)
         return _shaded(np.ceil(np.minimum(np.abs(level), 1) * SHADES), level < 0)
+    if style == "points":
+        return _cloud(events, resolution, end_us - DEEP * span_us, end_us)
     off, on = time_surface(events, resolution, end_us, span_us)
     return _shaded(np.ceil(np.maximum(on, off) * SHADES), off > on)
+
+
+def _cloud(events: Events, resolution: Resolution, start_us: int, end_us: int) -> np.ndarray:
+    """Points of x, y and t seen at a slant: the sensor's plane moves from behind to the front while time passes."""
+    height, width = resolution.hw
+    points, on = space_time_points(events, resolution, start_us, end_us + 1)
+    image, age = np.zeros((height, width), np.uint8), 1 - points[:, 2:]
+    corner = np.array([NEWEST]) + age * (np.array([OLDEST]) - NEWEST)
+    place = points[:, :2] * max(height, width) * PLANE + corner * (width, height)
+    column, row = place.astype(np.intp).T
+    # events are sorted: what is in front is drawn over what is behind
+    image[row, column] = np.ceil(points[:, 2] * SHADES).clip(1) + np.where(on, 0, SHADES)
+    if len(points):
+        _frame(image)
+    return image
+
+
+def _frame(image: np.ndarray) -> None:
+    """Where the sensor's plane is now and was at first, and the way between their corners."""
+    height, width = image.shape
+    planes = [[(round((x + right * PLANE) * (width - 1)), round((y + down * PLANE) * (height - 1)))
+               for right, down in ((0, 0), (1, 0), (1, 1), (0, 1))] for x, y in (NEWEST, OLDEST)]
+    lines = [(plane[i], plane[(i + 1) % 4]) for plane in planes for i in range(4)] + list(zip(*planes, strict=True))
+    drawn = np.zeros_like(image)
+    for begin, end in lines:
+        cv2.line(drawn, begin, end, 1)
+    image[(drawn > 0) & (image == 0)] = 1
 
 
 def _shaded(level: np.ndarray, off: np.ndarray) -> np.ndarray:

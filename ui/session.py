@@ -89,7 +89,7 @@ class Session:
 
     def __init__(self, services: Services, turns: Turns, shelf: Shelf, link: Link | None = None) -> None:
         self.token = secrets.token_urlsafe(24)
-        self.view = View()
+        self.view = View(noise=bool(link and link.noise_filter))
         self.noise_hz = 0
         self.range_s: tuple[float, float] | None = None
         self.loop = True
@@ -104,6 +104,7 @@ class Session:
         self.narrator = Narrator(services, self.publish, turns)
         self.link, self.ready = link or Link(), threading.Event()
         self.narrator.set_up(self.link.settings, self.link.window_s)
+        self.narrator.quiet = self.view.noise
         self.services, self._shelf = services, shelf
         self.cameras: dict[str, str] = {}
         self._release: Callable[[], None] = _nothing

@@ -127,12 +127,13 @@ pf.stage = element => {
   }
 
   // The object that a word is about, where it stood at the end of the second that was asked about. The event view
-  // shows it only where both views have one geometry.
+  // shows it only where both views have one geometry, and not in space and time.
 
   function outline(word) {
     for (const kind of [1, 2]) {
       const frame = views[kind].querySelector('.outline'), canvas = views[kind].querySelector('canvas');
-      const box = kind === 2 || source?.event_size === source?.frame_size ? word?.box : null;
+      const flat = source?.event_size === source?.frame_size && q('.style').value !== 'points';
+      const box = kind === 2 || flat ? word?.box : null;
       frame.hidden = !box;
       if (!box) continue;
       const scale = Math.min(canvas.clientWidth / canvas.width, canvas.clientHeight / canvas.height);
@@ -236,8 +237,10 @@ pf.stage = element => {
     arrange();
   });
   function covers() {
-    const fading = ['decay', 'surface'].includes(q('.style').value);
-    q('output').textContent = `${fading ? 'fades over' : 'last'} ${q('.accumulation').value} ms`;
+    // points look back over five spans (render.DEEP)
+    const style = q('.style').value, ms = Number(q('.accumulation').value);
+    q('output').textContent = style === 'points' ? `last ${5 * ms} ms`
+      : `${['decay', 'surface'].includes(style) ? 'fades over' : 'last'} ${ms} ms`;
   }
   function paint(name) {
     colours = COLOURS[name];
