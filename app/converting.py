@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from app.compose import quiet_libraries
 from streams.cutting import span_of
 from streams.filtering import filtered
 from streams.sources import open_stored
-from streams.types import InputError
+from streams.types import InputError, Samples
 
 Part = tuple[float | None, float | None]
 """Start and end in seconds from the recording's start, None = where it begins or ends."""
@@ -32,20 +33,17 @@ def convert(uri: str, out: Path, part: Part, name: str | None, compression: str 
                          f"{', '.join(COMPRESSED)}")
     if out.exists() and Path(uri).exists() and out.samefile(uri):
         raise InputError(f"{out} cannot be read and replaced at once; choose another name")
-    others: set[str] = set()
-    with filtered(terminal.opened(uri, lambda uri: open_stored(uri, lambda samples: others.add(samples.kind))),
-                  filters) as source:
+    samples: deque[Samples] = deque()
+    with filtered(terminal.opened(uri, lambda uri: open_stored(uri, samples.append)), filters) as source:
         span = span_of(source, *part)
         with terminal.reading(source.info, "converting", span.start_us, span.end_us) as tell:
             done = write(source, out, span, name, compression=compression,  # type: ignore[arg-type]
-                                      overwrite=overwrite, tell=tell)
+                         overwrite=overwrite, samples=samples, tell=tell)
     terminal.people.print(f"{out}: {done.format}, " + ", ".join([
-        f"{done.n_events:,} events", f"{done.n_frames:,} frames", f"{done.n_bytes / 1e6:.1f} MB",
-        *terminal.lost(source.losses)]))
+        f"{done.n_events:,} events", f"{done.n_frames:,} frames",
+        *([f"{done.n_samples:,} samples of the IMU and triggers"] if done.n_samples else []),
+        f"{done.n_bytes / 1e6:.1f} MB", *terminal.lost(source.losses)]))
     terminal.say_filtered(source)
-    if others:
-        done.left_out.append(f"{' and '.join(sorted(others))} samples are left out: convert writes events and frames; "
-                             "parafovea record keeps them")
     for sentence in done.left_out:
         terminal.people.print(f"parafovea: {sentence}", style="yellow")
     if source.losses.damage:

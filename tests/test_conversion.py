@@ -340,4 +340,13 @@ def test_imu_and_triggers_are_not_lost_silently(tmp_path: Path) -> None:
         recorder.write(events[1500:])
     result = call("convert", path, tmp_path / "o.aedat4")
     assert result.exit_code == 0, result.output
-    assert "triggers samples are left out" in result.stderr
+    assert "2 samples of the IMU and triggers" in result.stderr
+    found = list[Samples]()
+    with open_stored(str(tmp_path / "o.aedat4"), found.append) as source:
+        assert sum(len(packet) for packet in source) == len(events)
+    np.testing.assert_array_equal(np.concatenate([samples.data for samples in found]), triggers)
+    begin_s = (int(events["t"][15]) - int(events["t"][0])) / 1e6
+    result = call("convert", path, tmp_path / "part.aedat4", "--range", f"{begin_s:.6f}..")
+    assert "1 samples of the IMU and triggers" in result.stderr
+    result = call("convert", path, tmp_path / "o.csv")
+    assert "2 samples of the IMU or triggers are left out: csv has no place for them" in result.stderr

@@ -5,7 +5,8 @@
         target.write(packet)                     # event packets in time order, and Frames where it KEEPS frames
 
 A module offers open_target(path, facts) -> Target, NAME for people, and KEEPS: what it holds beside the events
-("frames", "size" of the sensor, "origin" of the events, "clock": times of any size, "sensor": the camera's name).
+("frames", "size" of the sensor, "origin" of the events, "clock": times of any size, "sensor": the camera's
+name, "samples" of the IMU and triggers).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def open_target(name: str, path: Path, facts: Facts) -> Target:
 
 
 def keeps(name: str, what: str) -> bool:
-    """Whether a format holds "frames", "size", "origin", "clock" or "sensor"."""
+    """Whether a format holds "frames", "size", "origin", "clock", "sensor" or "samples"."""
     return what in _module(name).KEEPS
 
 

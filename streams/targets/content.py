@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
 from streams.aedat4 import Compression
-from streams.types import Events, EventsOrigin, FramesOrigin, InputError, Packet, Resolution
+from streams.types import Events, EventsOrigin, FramesOrigin, InputError, Packet, Resolution, Samples
 
 LATEST_START_US = 60_000_000
 """A counter that begins at 0 may count up to here before the first event; later recordings begin at 0."""
@@ -18,7 +20,7 @@ LATEST_START_US = 60_000_000
 class Facts:
     """What is written: resolutions None = no such stream; nothing is before start_us or after end_us.
 
-    compression: None = what the format is usually written with.
+    compression: None = what the format is usually written with. samples: whether there may be Samples.
     """
 
     resolution: Resolution | None
@@ -29,6 +31,7 @@ class Facts:
     start_us: int = 0
     end_us: int = 0
     compression: Compression | None = None
+    samples: bool = False
 
     @property
     def offset_us(self) -> int:
@@ -45,8 +48,11 @@ class Facts:
 class Target(Protocol):
     """A file that is being written; leaving the `with` block finishes it, or gives it up after an exception."""
 
-    def write(self, item: Packet) -> None:
-        """Append events (sorted, not before the last ones) or a Frame. Raises InputError or OSError."""
+    def write(self, item: Packet | Samples) -> None:
+        """Append events (sorted, not before the last ones), or a Frame or Samples where it keeps them.
+
+        Raises InputError or OSError.
+        """
 
     def __enter__(self) -> Target: ...
 
@@ -65,9 +71,9 @@ class ByteTarget:
         self._file = path.open("wb")
         self._file.write(header)
 
-    def write(self, packet: Packet) -> None:
+    def write(self, packet: Packet | Samples) -> None:
         """Append events."""
-        assert not hasattr(packet, "image")
+        assert isinstance(packet, np.ndarray)
         if self._offset_us:
             packet = packet.copy()
             packet["t"] -= self._offset_us
