@@ -35,6 +35,7 @@ def convert(uri: str, out: Path, part: Part, name: str | None, compression: str 
         raise InputError(f"{out} cannot be read and replaced at once; choose another name")
     samples: deque[Samples] = deque()
     with filtered(terminal.opened(uri, lambda uri: open_stored(uri, samples.append)), filters) as source:
+        samples.clear()  # a filter that learned has read the first part, which comes once more
         span = span_of(source, *part)
         with terminal.reading(source.info, "converting", span.start_us, span.end_us) as tell:
             done = write(source, out, span, name, compression=compression,  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ ROUNDS, IMAGE_ROUNDS = 5, 20
 LIVE_HZ, LIVE_S, LIVE_WINDOW_US = 1e6, 10.0, 33_333
 FAERY_READS = ("evt2", "evt3", "dat", "es")
 LIBRARIES = {"dv_processing": "dv-processing", "aedat": "aedat", "faery": "faery"}
+RECORDED_WITH = ("noise", "hot", "refractory:1", "roi:0,0,320,240")
+"""Filters that a recording is also made through."""
 IMAGE = "ON wins"
 """The event image that the aims are about."""
 AIMS = {"isolated_decode_mev_s": 13, "numpy": 130, "torch": 300}
@@ -59,6 +61,7 @@ def bench_ingest(options: BenchOptions) -> None:
 def _aedat4(path: Path, skipped: dict[str, str]) -> dict[str, Any]:
     """Write, and read through the isolated child and with the libraries by themselves, in turn."""
     events = throughput.moving_edges(EVENTS, SENSOR)
+    filtered = {spec: _mev(EVENTS / throughput.write_recording(path, events, spec)) for spec in RECORDED_WITH}
     recorded = EVENTS / throughput.write_recording(path, events)
     opened_s, seconds, digest = throughput.reading(path, ROUNDS)
     rates, unequal = {"ours": EVENTS / seconds}, []
@@ -74,6 +77,7 @@ def _aedat4(path: Path, skipped: dict[str, str]) -> dict[str, Any]:
                 unequal.append(f"{library} decodes other events than we do")
         rates["ours"] = max(rates["ours"], EVENTS / throughput.reading(path, ROUNDS)[1])
     return {"bytes_per_event": round(path.stat().st_size / EVENTS, 2), "record_mev_s": _mev(recorded),
+            "record_filtered_mev_s": filtered,
             "open_s": round(opened_s, 3), "isolated_decode_mev_s": _mev(rates.pop("ours")),
             "peers": {library: _mev(rate) for library, rate in rates.items()}, "broken": sorted(set(unequal))}
 
@@ -138,6 +142,8 @@ def _rates(line: dict[str, Any]) -> Table:
     for library, rate in line["peers"].items():
         made.add_row(f"{LIBRARIES[library]} by itself", f"{rate}", "")
     made.add_row("recorded", f"{line['record_mev_s']}", "")
+    for spec, rate in line["record_filtered_mev_s"].items():
+        made.add_row(f"recorded through --filter {spec}", f"{rate}", "")
     for name, rate in line["event_images"].items():
         library, _, kind = name.partition(" ")
         made.add_row(f"image: {name}", f"{rate}", str(AIMS[library]) if kind == IMAGE else "")

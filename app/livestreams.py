@@ -66,7 +66,7 @@ def record(uri: str, out: Path, seconds: float | None, compression: str, filters
         recorder = Recorder(out, info.event_resolution, None if reconstructed else info.frame_resolution,
                             info.events_origin, None if reconstructed else info.frames_origin,
                             info.sensor or info.name, compression,  # type: ignore[arg-type]
-                            sensors=knows(uri, "sensors"))
+                            sensors=knows(uri, "sensors"), filters=info.filters)
         recorders.append(recorder)
         with recorder, terminal.people.status("recording, Ctrl-C ends") as status, \
                 contextlib.suppress(KeyboardInterrupt):

@@ -58,6 +58,8 @@ def _print(summary: RecordingSummary) -> None:
         duration_s = (summary.end_us - summary.start_us) / 1e6
     show = terminal.page.print
     show(f"{summary.name}: {summary.format}" + (f", {summary.sensor}" if summary.sensor else ""))
+    if summary.filtered:
+        show(f"filtered: {summary.filtered}")
     for unit, size, count, origin in (
             ("events", summary.event_resolution, summary.n_events, summary.events_origin),
             ("frames", summary.frame_resolution, summary.n_frames, summary.frames_origin)):

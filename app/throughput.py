@@ -20,9 +20,20 @@ from pathlib import Path
 import numpy as np
 
 from streams.dv_child.bare import Columns, digest
+from streams.filtering import filtered
 from streams.recorder import Recorder
 from streams.sources import open_source
-from streams.types import Events, Frame, InputError, Resolution, Source, SourceInfo, events_from_columns
+from streams.types import (
+    Events,
+    Frame,
+    InputError,
+    Losses,
+    Packet,
+    Resolution,
+    Source,
+    SourceInfo,
+    events_from_columns,
+)
 from streams.windows import latest_windows
 
 SENSOR = Resolution(640, 480)
@@ -52,13 +63,43 @@ def packets_of(events: Events) -> Iterator[Events]:
     yield from np.split(events, np.searchsorted(events["t"], edges))
 
 
-def write_recording(path: Path, events: Events) -> float:
-    """Write an AEDAT4 of events (LZ4) with our recorder; seconds that it took."""
-    started_s = time.perf_counter()
-    with Recorder(path, SENSOR, None, "simulated", None, compression="lz4") as recorder:
-        for packet in packets_of(events):
-            recorder.write(packet)
+def write_recording(path: Path, events: Events, spec: str = "") -> float:
+    """Write an AEDAT4 of events (LZ4), of those that pass a filter, with our recorder; seconds that it took."""
+    with filtered(_Packets(list(packets_of(events))), [spec] if spec else []) as source:
+        started_s = time.perf_counter()
+        with Recorder(path, source.info.event_resolution, None, "simulated", None, compression="lz4",
+                      filters=spec) as recorder:
+            for packet in source:
+                recorder.write(packet)
     return time.perf_counter() - started_s
+
+
+class _Packets:
+    """Packets as a live source, so that no filter reads any of them beforehand."""
+
+    def __init__(self, packets: list[Events]) -> None:
+        self._packets, self.losses = packets, Losses()
+        self.info = SourceInfo("bench", SENSOR, None, live=True, events_origin="simulated")
+
+    def __iter__(self) -> Iterator[Packet]:
+        yield from self._packets
+
+    def seek(self, t_us: int) -> None:
+        """Not possible."""
+        raise InputError("packets cannot be sought in")
+
+    def rate_histogram(self, bins: int) -> np.ndarray:
+        """Nothing is known beforehand."""
+        return np.zeros(bins, np.int64)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def __enter__(self) -> _Packets:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def best_of(rounds: int, action: Callable[[], object]) -> float:

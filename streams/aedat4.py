@@ -22,7 +22,7 @@ from streams.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Events, Frame, 
 
 VERSION_LINE = b"#!AER-DAT4.0\r\n"
 """Begins a file; a network stream begins with the IOHeader at once."""
-ORIGIN_KEY = "parafoveaOrigin"
+ORIGIN_KEY, FILTERS_KEY = "parafoveaOrigin", "parafoveaFilters"
 """Metadata of a stream that we write: where its events or frames come from."""
 
 Compression = Literal["none", "lz4", "lz4_high", "zstd", "zstd_high"]
@@ -44,11 +44,13 @@ _PACKET = struct.Struct("<ii")
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream: kind "events", "frames", "imu" or "triggers"; resolution and origin of the first two."""
+    """One stream: kind "events", "frames", "imu" or "triggers"; resolution and origin of the first two; filters that
+    events have passed, "" = none."""
 
     kind: str
     resolution: Resolution | None = None
     origin: str | None = None
+    filters: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Description:
         what = {"compression": self.compression.upper(), "originalModuleName": "parafovea",
                 "originalOutputName": stream.kind, "typeDescription": stream.kind,
                 "typeIdentifier": _TYPES[stream.kind].decode()}
-        facts = {ORIGIN_KEY: stream.origin, "sizeX": size.width if size else None,
+        facts = {FILTERS_KEY: stream.filters or None, ORIGIN_KEY: stream.origin, "sizeX": size.width if size else None,
                  "sizeY": size.height if size else None, "source": self.sensor}
         return (f'<node name="{number}" path="{path}">{_attributes(what)}'
                 f'<node name="info" path="{path}info/">{_attributes(facts)}</node></node>')

@@ -49,7 +49,7 @@ def convert(source: Source, path: Path, span: Span, name: str | None = None, *, 
     has_frames = info.frame_resolution is not None and info.frames_origin != "reconstructed"
     facts = Facts(info.event_resolution, info.events_origin, info.frame_resolution if has_frames else None,
                   info.frames_origin if has_frames else None, info.sensor, span.start_us, span.end_us,
-                  compression, samples is not None and keeps(name, "samples"))
+                  compression, samples is not None and keeps(name, "samples"), info.filters)
     with_frames = has_frames and keeps(name, "frames")
     n_events = n_frames = n_samples = 0
     with placed(path, overwrite) as temporary:

@@ -176,7 +176,9 @@ class Filtered:
             height, width = self._image(np.empty((*frames.hw, 3), np.uint8)).shape[:2]
             frames = Resolution(width, height)
         return replace(info, event_resolution=info.event_resolution and resolution, frame_resolution=frames,
-                       format=info.format or type(self._source).__module__.rpartition(".")[2])
+                       format=info.format or type(self._source).__module__.rpartition(".")[2],
+                       filters=", ".join([*([info.filters] if info.filters else []),
+                                          *(count.filter for count in self.counts)]))
 
     def _learn(self) -> None:
         """Let filters that learn see the first part of a recording before its first event is given out."""

@@ -15,7 +15,7 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     > {"type":"task","task":NAME, ...its arguments}
     < {"type":"started"}                            the SDK is imported
     < {"type":"open","sensor":"...","event_resolution":[w,h]|null,"frame_resolution":[w,h]|null,
-       "events_origin":"camera"|...|null,"frames_origin":...|null,"start_us":int|null,"end_us":int|null}
+       "events_origin":"camera"|...|null,"frames_origin":...|null,"filters":...,"start_us":int|null,"end_us":int|null}
     > {"type":"ring","shm":NAME,"slots":n,"slot_bytes":b}
     < {"type":"attached"}                           the parent unlinks the name
     > {"type":"read","start_us":int|null,"frames":bool}     may come at any time: abandons the last read

@@ -35,7 +35,8 @@ class LiveRecording:
         self._with_frames = info.frames_origin != "reconstructed" and info.frame_resolution is not None
         self._recorder = Recorder(
             path, info.event_resolution, info.frame_resolution if self._with_frames else None, info.events_origin,
-            info.frames_origin if self._with_frames else None, info.sensor or info.name, "lz4")
+            info.frames_origin if self._with_frames else None, info.sensor or info.name, "lz4",
+            filters=info.filters)
         self._lock = threading.Lock()
         self._start_us: int | None = None
 

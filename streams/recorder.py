@@ -46,13 +46,15 @@ class Recorder:
     path must end in .aedat4; an existing file is replaced. A recording has those streams whose resolution is given.
     Where events and frames come from is stored with each stream and read back by streams.sources.aedat4. sensor: name
     of the camera. compression: lz4 is fastest, zstd smaller, the *_high ones are for archives only. sensors: make room
-    for Samples. Raises InputError when the file cannot be written; write() and close() do too, and what was written
-    before is then in place (recorded_us says up to where), unless `keep` is False.
+    for Samples. filters: that the events have passed, kept with them. Raises InputError when the file cannot be
+    written; write() and close() do too, and what was written before is then in place (recorded_us says up to where),
+    unless `keep` is False.
     """
 
     def __init__(self, path: str | Path, event_resolution: Resolution | None, frame_resolution: Resolution | None,
                  events_origin: EventsOrigin | None, frames_origin: FramesOrigin | None, sensor: str = "Parafovea",
-                 compression: Compression = "zstd", sensors: bool = False, keep: bool = True) -> None:
+                 compression: Compression = "zstd", sensors: bool = False, keep: bool = True,
+                 filters: str = "") -> None:
         self._path = Path(path)
         if self._path.suffix != ".aedat4":
             raise InputError(f"{path} cannot be recorded: give a name that ends in .aedat4.")
@@ -60,7 +62,7 @@ class Recorder:
             raise InputError(f"{path} cannot be recorded: the folder {self._path.parent} does not exist.")
         self._temporary = self._path.with_name(f".{self._path.stem}.{os.getpid()}.partial.aedat4")
         self._resolutions = {"events": event_resolution, "frames": frame_resolution}
-        streams = [Stream("events", event_resolution, events_origin)] if event_resolution else []
+        streams = [Stream("events", event_resolution, events_origin, filters)] if event_resolution else []
         streams += [Stream("frames", frame_resolution, frames_origin)] if frame_resolution else []
         streams += [Stream("imu"), Stream("triggers")] if sensors else []
         self._numbers = {stream.kind: number for number, stream in enumerate(streams)}

@@ -38,7 +38,7 @@ class Server:
         if info.event_resolution is None:
             raise InputError(f"{info.name} has no events to serve; give a source with events")
         sensor = info.sensor or info.name
-        streams = [Stream("events", info.event_resolution, info.events_origin)]
+        streams = [Stream("events", info.event_resolution, info.events_origin, info.filters)]
         if info.frame_resolution is not None and len(places) > 1:
             streams.append(Stream("frames", info.frame_resolution, info.frames_origin))
         self._channels: list[_Channel] = []

@@ -21,7 +21,8 @@ class RecordingSummary:
     """What `parafovea info` says about a recording.
 
     Times in µs of the recording's clock, None when nothing is in it. n_rejected: events refused by validation.
-    n_clamped, n_restarts: late events and restarts of the clock that were mended. filters: what each filter let
+    n_clamped, n_restarts: late events and restarts of the clock that were mended. filtered: filters that events have
+    passed when they were recorded and now. filters: what each filter let
     through of what came to it; what they held back is not in n_events. skew: see streams.types.Losses.
     n_imu, n_triggers: samples of the inertial sensor and triggers, of formats that have them.
     damage: one sentence when only a part could be read. Frames that were made from events do not count.
@@ -46,6 +47,7 @@ class RecordingSummary:
     skew: str | None = None
     n_imu: int = 0
     n_triggers: int = 0
+    filtered: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The "info" line of design.md §8."""
@@ -82,4 +84,4 @@ def summarize(source: Source, tell: Callable[[Packet], None] = lambda item: None
         info.format or type(source).__module__.rpartition(".")[2], info.name, info.sensor, info.event_resolution,
         None if made else info.frame_resolution, n_events, n_frames, first_us, last_us, losses.n_rejected,
         losses.n_clamped, losses.n_restarts, losses.damage, info.events_origin, None if made else info.frames_origin,
-        filter_counts(source), losses.skew)
+        filter_counts(source), losses.skew, filtered=info.filters)

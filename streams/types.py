@@ -140,7 +140,8 @@ class SourceInfo:
     name: short name for people. event_resolution / frame_resolution: None when it has no such stream.
     live: a camera (keeps only the newest) as opposed to a file (waits). start_us / duration_us: in the
     source's own clock, None when not known in advance. *_origin: where each stream comes from, None = no stream.
-    format: module in streams/sources that reads it, "" when the source's own module says so.
+    format: module in streams/sources that reads it, "" when the source's own module says so. filters: NAME[:VALUE] of
+    those that its events have passed, in their order, a comma and a space between them; also when it was recorded.
     """
 
     name: str
@@ -153,6 +154,7 @@ class SourceInfo:
     frames_origin: FramesOrigin | None = None
     sensor: str = ""
     format: str = ""
+    filters: str = ""
 
 
 @dataclass

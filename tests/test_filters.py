@@ -476,7 +476,17 @@ def test_a_filtered_recording_is_what_passes(part: str, tmp_path: Path) -> None:
     out = tmp_path / "cut.aedat4"
     said = call("record", part, str(out), "--filter", "roi:10,20,100,80").stderr
     assert "roi:10,20,100,80 held back" in said
-    assert json.loads(call("info", str(out), "--json").stdout)["event_resolution"] == [100, 80]
+    line = json.loads(call("info", str(out), "--json").stdout)
+    assert (line["event_resolution"], line["filtered"]) == ([100, 80], "roi:10,20,100,80")
+    assert "filtered: roi:10,20,100,80\n" in call("info", str(out)).stdout
+    again = tmp_path / "again.aedat4"
+    call("convert", str(out), str(again), "--filter", "polarity:on")
+    assert json.loads(call("info", str(again), "--json").stdout)["filtered"] == "roi:10,20,100,80, polarity:on"
+    # also where it can only be salvaged
+    damaged = tmp_path / "damaged.aedat4"
+    damaged.write_bytes(again.read_bytes()[:-3000])
+    line = json.loads(call("info", str(damaged), "--json").stdout)
+    assert (line["filtered"], line["damaged"]) == ("roi:10,20,100,80, polarity:on", True)
 
 
 def test_every_command_that_reads_a_source_filters_and_says_how() -> None:

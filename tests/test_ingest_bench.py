@@ -30,6 +30,8 @@ def test_every_number_is_measured_and_the_readers_agree(tmp_path: Path) -> None:
     line = json.loads(result.stdout.splitlines()[-1])
     assert (line["type"], line["broken"], line["n_events"]) == ("ingest", [], 30_000)
     assert line["isolated_decode_mev_s"] > 0
+    assert {"noise", "hot"} <= set(line["record_filtered_mev_s"])
+    assert all(rate > 0 for rate in line["record_filtered_mev_s"].values())
     assert {"dv_processing", "aedat"} <= set(line["peers"])
     assert {"evt2", "evt3", "dat", "es", "csv", "npy"} <= set(line["files"])
     assert all(row["n_events"] == 5000 and row["mev_s"] > 0 for row in line["files"].values())

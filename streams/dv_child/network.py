@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from streams.aedat4 import ORIGIN_KEY
+from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
 from streams.dv_child.conversion import first_line, our_frame
 from streams.isolation_child import Message, Parent, Refused, serve
 from streams.types import EVENT_DTYPE, Events, Frame
@@ -38,6 +38,7 @@ def read_network(parent: Parent, events: list[str | int], frames: list[str | int
         "frame_resolution": for_frames and for_frames.getFrameResolution(),
         "events_origin": origins[0],
         "frames_origin": origins[1],
+        "filters": for_events.getStreamDefinition().getMetadataValue(FILTERS_KEY) or "",
         "start_us": None,
         "end_us": None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from streams.aedat4 import ORIGIN_KEY
+from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
 from streams.dv_child.conversion import first_line, our_frame, samples_of
 from streams.dv_child.reconstruction import WARM_UP_US, Reconstruction, announce_reconstruction
 from streams.isolation_child import Message, Parent, Refused, serve
@@ -35,6 +35,7 @@ def read_recording(parent: Parent, path: str, reconstruct: bool, sensors: bool =
         "frame_resolution": reader.getFrameResolution() if has_frames else None,
         "events_origin": reader.getStreamMetadata("events").get(ORIGIN_KEY, "camera") if has_events else None,
         "frames_origin": reader.getStreamMetadata("frames").get(ORIGIN_KEY, "camera") if has_frames else None,
+        "filters": reader.getStreamMetadata("events").get(FILTERS_KEY, "") if has_events else "",
         "start_us": first_us if known else None,
         "end_us": last_us if known else None,
     }

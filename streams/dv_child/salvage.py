@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.aedat4 import ORIGIN_KEY
+from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
 from streams.dv_child.conversion import first_line, rgb, store_of
 from streams.dv_child.reconstruction import Reconstruction, announce_reconstruction
 from streams.isolation_child import Damaged, Message, Parent, Refused, serve
@@ -32,8 +32,9 @@ def salvage_recording(parent: Parent, path: str, reconstruct: bool) -> None:
         "sensor": (re.findall(r'key="source" type="string">([^<]*)<', header) or [""])[0],
         "event_resolution": None if events is None else (streams[events]["width"], streams[events]["height"]),
         "frame_resolution": None if frame is None else (streams[frame]["width"], streams[frame]["height"]),
-        "events_origin": None if events is None else _origin_in(header, events),
-        "frames_origin": None if frame is None else _origin_in(header, frame),
+        "events_origin": None if events is None else _kept_in(header, events, ORIGIN_KEY, "camera"),
+        "frames_origin": None if frame is None else _kept_in(header, frame, ORIGIN_KEY, "camera"),
+        "filters": "" if events is None else _kept_in(header, events, FILTERS_KEY, ""),
         "start_us": None,
         "end_us": None,
     }
@@ -59,10 +60,10 @@ def _first_stream(streams: dict[int, Message], kind: str) -> int | None:
     return min((number for number, stream in streams.items() if stream["type"] == kind), default=None)
 
 
-def _origin_in(header: str, number: int) -> str:
+def _kept_in(header: str, number: int, key: str, missing: str) -> str:
     """Our metadata of one stream in the XML at the start of a file."""
     stream = header.partition(f'path="/outInfo/{number}/info/"')[2].partition("</node>")[0]
-    return (re.findall(rf'key="{ORIGIN_KEY}" type="string">([^<]*)<', stream) or ["camera"])[0]
+    return (re.findall(rf'key="{key}" type="string">([^<]*)<', stream) or [missing])[0]
 
 
 def _salvaged(parent: Parent, decoder: Any, number: int | None, damages: list[str]) -> Iterator[Message]:

@@ -14,4 +14,5 @@ KEEPS = frozenset({"frames", "size", "origin", "clock", "sensor", "samples"})
 def open_target(path: Path, facts: Facts) -> Recorder:
     """Begin to write; LZ4 unless something else is said."""
     return Recorder(path, facts.resolution, facts.frame_resolution, facts.events_origin, facts.frames_origin,
-                    facts.sensor or "Parafovea", facts.compression or "lz4", facts.samples, keep=False)
+                    facts.sensor or "Parafovea", facts.compression or "lz4", facts.samples, keep=False,
+                    filters=facts.filters)

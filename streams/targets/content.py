@@ -20,7 +20,8 @@ LATEST_START_US = 60_000_000
 class Facts:
     """What is written: resolutions None = no such stream; nothing is before start_us or after end_us.
 
-    compression: None = what the format is usually written with. samples: whether there may be Samples.
+    compression: None = what the format is usually written with. samples: whether there may be Samples. filters:
+    that the events have passed.
     """
 
     resolution: Resolution | None
@@ -32,6 +33,7 @@ class Facts:
     end_us: int = 0
     compression: Compression | None = None
     samples: bool = False
+    filters: str = ""
 
     @property
     def offset_us(self) -> int:
