@@ -13,6 +13,8 @@ from streams.isolation_child import Message, Parent, Refused, serve
 from streams.types import EVENT_DTYPE, Events, Frame
 
 FRAME_WAITS_S = 0.05
+"""How long a frame waits at most for the events before it: in a quiet scene none come. On a machine that is starved for
+longer it overtakes them; nothing is lost by that, a window takes both by their times."""
 
 
 def read_network(parent: Parent, events: list[str | int], frames: list[str | int] | None) -> None:
