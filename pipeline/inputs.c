@@ -1,19 +1,14 @@
 /* What touches every pixel or event of a window, for pipeline/inputs.py: a picture made smaller by averaging the areas of
 its pixels, as OpenCV's INTER_AREA but for rounding, and events counted in time and space. Needs GNU C (gcc or clang). */
 
+#include "event.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CHANNELS 3
-
-/* An event as streams/types.py lays it out. */
-typedef struct {
-    int64_t t;
-    uint16_t x, y;
-    uint8_t on, unused[3];
-} Event;
 
 /* Count events [n] by time, polarity and cell: counts [bins, 2, cells]. They are sorted; bin i begins with event
 edges[i] and the last ends before edges[bins]. Cells are those of a row plus those of a column. Returns 0, 1 where an

@@ -100,7 +100,7 @@ def built(source: Path) -> ctypes.CDLL | None:
 
 def _compiled(compiler: str, source: Path) -> Path:
     """The compiled file, made if it is not there. Raises OSError or SubprocessError."""
-    text = b"".join(file.read_bytes() for file in sorted(source.parent.glob("*.c")))  # one includes another
+    text = b"".join(file.read_bytes() for file in sorted(source.parent.glob("*.[ch]")))  # one includes another
     key = hashlib.sha256(text + repr((compiler, FLAGS, platform.machine(), _processor())).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parafovea"
     try:

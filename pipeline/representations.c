@@ -1,14 +1,8 @@
 /* Which polarity a pixel saw, in one pass over the events, for pipeline/representations.py. Needs GNU C (gcc or clang). */
 
-#include <stdint.h>
-#include <string.h>
+#include "event.h"
 
-/* An event as streams/types.py lays it out. */
-typedef struct {
-    int64_t t;
-    uint16_t x, y;
-    uint8_t on, unused[3];
-} Event;
+#include <string.h>
 
 /* seen [height, width]: 1 where a pixel saw ON, 2 where OFF, 3 where both; with `last`, its last event alone. Returns 0, 1
 where an event lies outside. */

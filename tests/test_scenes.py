@@ -249,7 +249,7 @@ def test_the_bundled_recording_is_the_story() -> None:
 def test_recording_data_is_packaged() -> None:
     text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
     assert 'streams = ["recordings/*"]' in text
-    assert 'pipeline = ["weights/**/*", "*.c"]' in text
+    assert 'pipeline = ["weights/**/*", "*.[ch]"]' in text
 
 
 def test_before_a_change_nothing_has_come_or_gone() -> None:
