@@ -71,7 +71,8 @@ INLINE vec widen(const char *w, const int bytes) {
     return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)w));
 #else
     ivec wide = __builtin_convertvector(*(const halves *)w, ivec);
-    return (vec)((wide & 0x7fff) << 13) * 0x1p112f + (vec)((wide & 0x8000) << 16);
+    const vec size = (vec)((wide & 0x7fff) << 13) * 0x1p112f;
+    return (vec)((ivec)size | ((wide & 0x8000) << 16));
 #endif
 }
 

@@ -1,6 +1,8 @@
 """Compiled passes are torch's passes: the same states, taps, caches and cosines, for all shapes; and every row is the
 same bit for bit alone and among others."""
 
+import platform
+import shutil
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -336,6 +338,25 @@ def test_without_a_compiler_torch_goes_on(monkeypatch: pytest.MonkeyPatch) -> No
         assert not native.switched_on()
         with pytest.raises(InputError, match="--compile needs a C compiler"):
             load(ModelOptions(compiled=True))
+    finally:
+        native.library.cache_clear()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the compiler is told an older processor of this kind")
+def test_processors_that_do_not_widen_16_bits_give_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/sh\nexec {shutil.which("cc") or shutil.which("gcc")} "$@" -march=x86-64\n')
+    compiler.chmod(0o755)
+    torch.manual_seed(3)
+    weight, x = torch.randn(70, 48).half().float(), torch.randn(5, 48)
+    weight[0, :3] = torch.tensor([6e-8, -65504.0, 0.0])  # the smallest and largest that 16 bits hold
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+    try:
+        matrix = native.NativeMatrix(weight)
+        assert matrix.weight.element_size() == 2
+        torch.testing.assert_close(matrix.multiply(x), x @ weight.T, atol=1e-5, rtol=1e-5)
     finally:
         native.library.cache_clear()
 
