@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -20,11 +21,19 @@ def attention_mask(parents: list[int], prefix: int, pending: int) -> Tensor:
     prefix: rows already in the cache. pending: committed tokens not yet in the cache, a chain in front of
     the tree; the first level of the tree follows the last of them.
     """
-    own = torch.eye(pending + len(parents), dtype=torch.bool)
-    own[:pending, :pending] = torch.ones(pending, pending, dtype=torch.bool).tril()
-    for node, parent in enumerate(parents):
-        own[pending + node] |= own[pending + parent if parent >= 0 else pending - 1]
-    return torch.cat([torch.ones(len(own), prefix, dtype=torch.bool), own], 1)
+    own = _own_mask(tuple(parents), pending)
+    return torch.cat([own.new_ones(len(own), prefix), own], 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _own_mask(parents: tuple[int, ...], pending: int) -> Tensor:
+    """Who of a draft sees whom, bool [pending + N, pending + N]; most drafts have a shape that was there before."""
+    with torch.inference_mode(False):  # for whoever asks next
+        own = torch.eye(pending + len(parents), dtype=torch.bool)
+        own[:pending, :pending] = torch.ones(pending, pending, dtype=torch.bool).tril()
+        for node, parent in enumerate(parents):
+            own[pending + node] |= own[pending + parent if parent >= 0 else pending - 1]
+    return own
 
 
 def positions(depths: list[int], prefix: int, pending: int) -> Tensor:
