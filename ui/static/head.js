@@ -12,7 +12,9 @@ pf.head = element => {
   pf.on('hello', message => {
     const known = sessionStorage.getItem('pf-program');
     sessionStorage.setItem('pf-program', message.program);
-    if (chip.textContent === WORDS.back) chip.textContent = known === message.program ? 'reconnected: this page had been forgotten' : 'reconnected: the program was started again';
+    // whoever made this page begin anew: Gradio does so too
+    if (known && known !== message.program) chip.textContent = 'reconnected: the program was started again';
+    else if (chip.textContent === WORDS.back) chip.textContent = 'reconnected: this page had been forgotten';
   });
   pf.on('hello', message => { element.querySelector('.models').textContent = message.models; const note = element.querySelector('.note'); note.hidden = !message.note; note.textContent = message.note; });
   element.querySelector('.theme').addEventListener('click', () => {
