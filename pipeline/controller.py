@@ -28,7 +28,7 @@ LONGEST_REST, TRIAL, FIRST = 96, 2, 4
 SPARE = 0.03
 """Share of the time of plain decoding that trials may take."""
 
-LONGEST_NAP = 8
+LONGEST_NAP = 4
 """Answers that a drafter sits out at most."""
 
 MARGIN = 1.1
