@@ -27,8 +27,8 @@ from streams.types import InputError, Window
 
 DEFAULT_RULE = Greedy()
 BESIDE = 0.1
-"""Share of the verifier's reading that must be saved for an event VLM to read beside it, which makes it longer (measured
-on two idle cores: by 4 %)."""
+"""Share of the verifier's reading that must be saved for an event VLM to read beside it, which makes it longer (by 4 %,
+measured on two idle cores)."""
 
 DEFAULT_QUESTION = "What is happening?"
 

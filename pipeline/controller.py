@@ -97,8 +97,8 @@ class Checks:
         return self._measured(rows) * (self.one if rows == 1 else self.several)
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Take in one measurement."""
-        ratio = seconds / max(1e-9, self._measured(rows))
+        """Take in one measurement; one far out counts less."""
+        ratio = min(seconds / max(1e-9, self._measured(rows)), FAR_OUT * (self.one if rows == 1 else self.several))
         if rows == 1:
             self.one += (1 - SLOW) * (ratio - self.one)
         else:
@@ -128,6 +128,7 @@ class Controller:
     _saved_s: float | None = None
     _here_s: float = 0.0
     _took_part: bool = False
+    _cold: bool = True
     _warm: bool = False
     _nap: int = 1
     _napped: int = 0
@@ -135,7 +136,9 @@ class Controller:
     def takes_part(self, costs_s: float = 0.0) -> bool:
         """Asked once before every answer: whether the drafter reads what is asked about. One that has lately saved no
         more than its reading costs_s sits out 1, 2, 4 ... answers before it is tried again."""
-        if self._took_part:
+        if self._took_part and self._cold:
+            self._cold = False  # its first answer pays for what later ones find
+        elif self._took_part:
             self._saved_s = self._here_s if self._saved_s is None else (
                 SLOW * self._saved_s + (1 - SLOW) * self._here_s)
         useful = self._saved_s is None or self._saved_s > costs_s
