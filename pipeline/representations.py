@@ -15,7 +15,6 @@ import ctypes
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -169,33 +168,14 @@ def polarity_image(events: Tensor, resolution: Resolution, conflict: Conflict = 
 
 
 def _compiled_polarities(events: Tensor, resolution: Resolution, conflict: Conflict) -> Tensor | None:
-    """polarity_image in one compiled pass over the events, None where that is not possible or an event lies outside.
-
-    Scattered stores wait for each other (measured: 4 ns each), so every thread that torch has draws a part by itself.
-    """
+    """polarity_image in one compiled pass over the events, None where that is not possible or an event lies outside."""
     compiled = _library() if native.switched_on() and events.device.type == "cpu" and events.is_contiguous() else None
     if compiled is None:
         return None
-    parts = events.chunk(max(1, min(torch.get_num_threads(), len(events) // PART)))
-    drawn = torch.empty(len(parts), *resolution.hw, dtype=torch.uint8)
-
-    def draw(number: int) -> int:
-        outside: int = compiled.polarities(parts[number].data_ptr(), len(parts[number]), *resolution.hw,
-                                           conflict == "last", drawn[number].data_ptr())
-        return outside
-
-    if len(parts) == 1:
-        outside = draw(0)
-    else:
-        with ThreadPoolExecutor(len(parts) - 1) as pool:
-            others = pool.map(draw, range(1, len(parts)))
-            outside = draw(0) + sum(others)
-    if outside:
-        return None
-    seen = drawn[0]
-    for later in drawn[1:]:
-        seen = torch.where(later > 0, later, seen) if conflict == "last" else seen | later
-    return seen if conflict == "last" else seen.masked_fill_(seen == ON | OFF, ON if conflict == "positive" else OFF)
+    seen = torch.empty(resolution.hw, dtype=torch.uint8)
+    both = {"positive": ON, "negative": OFF, "last": 0}[conflict]
+    outside = compiled.polarities(events.data_ptr(), len(events), *resolution.hw, both, seen.data_ptr())
+    return None if outside else seen
 
 
 @functools.cache

@@ -230,7 +230,6 @@ def test_large_packets_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     whole = [polarity_image(events, SENSOR, conflict) for conflict in CONFLICTS]
     monkeypatch.setattr("streams.representations.PART", 7)
     monkeypatch.setattr(tensors, "PART", 9)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for conflict, image in zip(CONFLICTS, whole, strict=True):
         np.testing.assert_array_equal(polarity_image(events, SENSOR, conflict), image)
         np.testing.assert_array_equal(tensors.polarity_image(tensors.event_tensor(events), SENSOR, conflict), image)
@@ -255,11 +254,13 @@ def test_reconstructed_intensity_is_that_of_the_frames(events: Events) -> None:
 
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("x", "y"), [(SENSOR.width, 0), (0, SENSOR.height), (65535, 65535)])
+@pytest.mark.parametrize("n_before", [0, 300])
 @pytest.mark.parametrize("name", TENSOR_FUNCTIONS)
-def test_tensors_outside_the_sensor_are_refused(name: str, x: int, y: int) -> None:
+def test_tensors_outside_the_sensor_are_refused(name: str, n_before: int, x: int, y: int) -> None:
     event = events_from_columns(np.array([5]), np.array([x]), np.array([y]), np.array([True]))
+    events = np.concatenate([events_from_columns(*np.zeros((3, n_before), int), np.ones(n_before, bool)), event])
     with pytest.raises(ValueError, match=f"x={x}, y={y}, which is outside 8x6"):
-        TENSOR_FUNCTIONS[name](tensors.event_tensor(event), SENSOR)
+        TENSOR_FUNCTIONS[name](tensors.event_tensor(events), SENSOR)
 
 
 def test_what_numpy_refuses_tensors_refuse() -> None:
