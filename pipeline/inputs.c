@@ -10,23 +10,16 @@ its pixels, as OpenCV's INTER_AREA but for rounding, and events counted in time 
 
 #define CHANNELS 3
 
-#define BLOCK 256
-
 /* Count events [n] by time, polarity and cell: counts [bins, 2, cells]. They are sorted; bin i begins with event
 edges[i] and the last ends before edges[bins]. Cells are those of a row plus those of a column. Returns 0, 1 where an
-event lies outside. As in representations.c the places of a block are found before any is written to. */
+event lies outside. */
 int32_t count_events(const Event *events, int32_t bins, const int64_t *edges, int32_t height, int32_t width,
                      const int32_t *row_cells, const int32_t *column_cells, int32_t cells, int32_t *counts) {
-    int32_t place[BLOCK];
     memset(counts, 0, (size_t)bins * 2 * cells * sizeof(int32_t));
     for (int bin = 0; bin < bins; bin++, counts += 2 * cells)
-        for (const Event *event = events + edges[bin], *end = events + edges[bin + 1]; event < end;) {
-            const int n = end - event < BLOCK ? (int)(end - event) : BLOCK;
-            for (int i = 0; i < n; i++, event++) {
-                if (event->x >= width || event->y >= height) return 1;
-                place[i] = row_cells[event->y] + column_cells[event->x] + (event->on ? cells : 0);
-            }
-            for (int i = 0; i < n; i++) counts[place[i]]++;
+        for (const Event *event = events + edges[bin], *end = events + edges[bin + 1]; event < end; event++) {
+            if (event->x >= width || event->y >= height) return 1;
+            counts[row_cells[event->y] + column_cells[event->x] + (event->on ? cells : 0)]++;
         }
     return 0;
 }
