@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app import terminal
 from app.compose import quiet_libraries
@@ -16,6 +17,9 @@ from streams.reconnection import shifted
 from streams.sources import knows, open_leniently
 from streams.timeline import begins_us
 from streams.types import Frame, InputError, Losses, Packet, Samples, Source
+
+if TYPE_CHECKING:
+    from streams.server import Server
 
 LOOP_GAP_US = 10_000
 """Between the last event of a recording and its first one, when it begins again."""
@@ -138,18 +142,19 @@ def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tupl
                 sent += 0 if isinstance(item, Frame) else len(item)
                 if time.monotonic() - told_s > TELL_S:
                     told_s = time.monotonic()
-                    status.update(_served(sent, server.n_clients, server.n_dropped, source.losses))
+                    status.update(_served(sent, server, source.losses))
             # What still waits is on its way: a reader gets the end of the recording too.
             deadline_s = time.monotonic() + 5
             while not server.drained() and time.monotonic() < deadline_s:
                 time.sleep(0.01)
-        terminal.people.print(_served(sent, server.n_clients, server.n_dropped, source.losses))
+        terminal.people.print(_served(sent, server, source.losses))
         terminal.say_filtered(source)
 
 
-def _served(sent: int, clients: int, dropped: int, losses: Losses) -> str:
-    before = terminal.lost(losses)
-    return (f"{sent:,} events, {clients} readers, {dropped:,} events lost by slow readers"
+def _served(sent: int, server: Server, losses: Losses) -> str:
+    before, frames = terminal.lost(losses), server.n_frames_dropped
+    return (f"{sent:,} events, {server.n_clients} readers, {server.n_dropped:,} events"
+            + (f" and {frames:,} frames" if frames else "") + " lost by slow readers"
             + (f"; of the source: {', '.join(before)}" if before else ""))
 
 

@@ -87,7 +87,8 @@ def origins(events: str | None, frames: str | None) -> str:
 
 def lost(losses: Losses) -> list[str]:
     """What a source could not deliver so far, in words; nothing for nothing."""
-    counts = ((losses.n_dropped, "events dropped"), (losses.n_rejected, "events refused"),
+    counts = ((losses.n_dropped, "events dropped"),
+              (losses.n_others_dropped, "frames or samples dropped"), (losses.n_rejected, "events refused"),
               (losses.n_clamped, "late events moved"), (losses.n_restarts, "restarts of the clock mended"))
     said = [f"{count:,} {what}" for count, what in counts if count]
     if losses.n_gaps:

@@ -24,7 +24,7 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     < {"type":"frame","slot":i,"t_us":mid-exposure,"exposure_us":e,"height":h,"width":w,"at_s":s}   uint8 RGB [h, w, 3]
     < {"type":"samples","slot":i,"n":n,"kind":"imu"|"triggers"}   only for a task with "sensors": true
     > {"type":"free","slot":i}
-    < {"type":"dropped","n":n}                      events that a live child could not hand over
+    < {"type":"dropped","n":n,"kind":"events"}      what a live child could not hand over: events, frames or samples
     < {"type":"heartbeat"}                          alive, nothing to deliver
     < {"type":"end","damaged":bool}                 of this read; wait for the next
     < {"type":"error","kind":"missing"|"refused"|"option"|"empty"|"failed","message":"..."}   then the child exits
@@ -196,17 +196,23 @@ class _Pipes:
                 except (ValueError, KeyError, TypeError):
                     message = {"type": "error", "kind": "died", "message": "sent something unreadable"}
                 if message["type"] == "dropped":
-                    self._losses.n_dropped += message.get("n", 0)
+                    self._count_lost(str(message.get("kind", "events")), message.get("n", 0))
                 else:
                     self.inbox.put(message)
                     self._drop_oldest()
         self.inbox.put(None)
 
+    def _count_lost(self, kind: str, count: int) -> None:
+        if kind == "events":
+            self._losses.n_dropped += count
+        else:
+            self._losses.n_others_dropped += count
+
     def _drop_oldest(self) -> None:
         while self.keep is not None and self.inbox.qsize() > self.keep:
             with contextlib.suppress(queue.Empty):
                 message = self.inbox.get_nowait() or {}
-                self._losses.n_dropped += message.get("n", 0)
+                self._count_lost(str(message.get("type")), message.get("n", 1 if message.get("type") == "frame" else 0))
                 if "slot" in message:
                     self.send({"type": "free", "slot": message["slot"]})
 

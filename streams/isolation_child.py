@@ -135,7 +135,10 @@ class Parent:
         return np.frombuffer(self._memory.buf, dtype, count, slot * self._slot_bytes)
 
     def deliver(self, packet: Events | Frame | Samples, wait: bool = True) -> int:
-        """Hand a packet or Frame over; return how many events found no slot (0 with wait). Raises Restart."""
+        """Hand a packet, Frame or Samples over; return how many events, frames or samples found no slot (0 with wait).
+
+        Raises Restart.
+        """
         at_s = time.monotonic()
         if isinstance(packet, Frame):
             size = packet.image.size
@@ -145,10 +148,9 @@ class Parent:
                 height, width, _ = packet.image.shape
                 times = {"t_us": packet.t_us, "exposure_us": packet.exposure_us, "at_s": at_s}
                 self.send("frame", slot=slot, height=height, width=width, **times)
-            return 0
+            return 0 if slot is not None else 1
         if isinstance(packet, Samples):
-            self._deliver_samples(packet, wait)
-            return 0
+            return self._deliver_samples(packet, wait)
         room = self._slot_bytes // EVENT_DTYPE.itemsize
         for begin in range(0, len(packet), room):
             part = packet[begin : begin + room]
@@ -160,15 +162,16 @@ class Parent:
             self.send("events", slot=slot, n=len(part), at_s=at_s)
         return 0
 
-
-    def _deliver_samples(self, samples: Samples, wait: bool) -> None:
+    def _deliver_samples(self, samples: Samples, wait: bool) -> int:
         room = self._slot_bytes // samples.data.itemsize
         for begin in range(0, len(samples.data), room):
             part = samples.data[begin:begin + room]
             slot = self.slot(wait)
-            if slot is not None:
-                self.array(slot, part.dtype, len(part))[:] = part
-                self.send("samples", slot=slot, n=len(part), kind=samples.kind)
+            if slot is None:
+                return len(samples.data) - begin
+            self.array(slot, part.dtype, len(part))[:] = part
+            self.send("samples", slot=slot, n=len(part), kind=samples.kind)
+        return 0
 
 
 def _alarm(seconds: int) -> None:
@@ -198,13 +201,17 @@ def serve(parent: Parent, opened: Message, read: Read, live: bool = False) -> No
                     parent.beat()
                     # A live parent frees slots by dropping its oldest: none is left only when it stands still.
                     if lost := parent.deliver(packet, wait=not live):
-                        parent.send("dropped", n=lost)
+                        parent.send("dropped", n=lost, kind=_kind_of(packet))
             except Damaged:
                 damaged = True
             parent.send("end", damaged=damaged)
             wanted = parent.await_read()
         except Restart as restart:
             wanted = restart
+
+
+def _kind_of(packet: Events | Frame | Samples) -> str:
+    return "frames" if isinstance(packet, Frame) else "samples" if isinstance(packet, Samples) else "events"
 
 
 def _from(start_us: int | None, packets: Iterator[Events | Frame | Samples]) -> Iterator[Events | Frame | Samples]:

@@ -52,7 +52,7 @@ class LivePair:
         self._running = 2
         self._closed = False
         self._error: Exception | None = None
-        self._n_dropped = 0
+        self._n_dropped = self._n_frames_dropped = 0
         self._ways: list[tuple[float, float] | None] = [None, None]
         """Shortest way in µs from time stamp to here, and when it was taken, of events and frames."""
         self._rates, self._changes = Rates(), Changes(kept=300)
@@ -121,7 +121,10 @@ class LivePair:
         self._queue.append((item, arrived_s))
         while len(self._queue) > WAITING:
             old, _ = self._queue.popleft()
-            self._n_dropped += 0 if isinstance(old, Frame) else len(old)
+            if isinstance(old, Frame):
+                self._n_frames_dropped += 1
+            else:
+                self._n_dropped += len(old)
         self._changed.notify()
 
     # The consumer.
@@ -145,6 +148,7 @@ class LivePair:
         for name in ("n_rejected", "n_clamped", "n_restarts", "n_gaps"):
             setattr(self.losses, name, getattr(mine, name) + getattr(theirs, name))
         self.losses.n_dropped = mine.n_dropped + self._n_dropped
+        self.losses.n_others_dropped = mine.n_others_dropped + theirs.n_others_dropped + self._n_frames_dropped
         self.losses.gaps = mine.gaps
         self.losses.outage, self.losses.damage = mine.outage or theirs.outage, mine.damage or theirs.damage
         self.losses.skew = self._skew

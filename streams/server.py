@@ -66,11 +66,16 @@ class Server:
         """Events that clients who read too slowly lost, of all of them together."""
         return self._channels[0].n_dropped
 
+    @property
+    def n_frames_dropped(self) -> int:
+        """Frames that clients who read too slowly lost, of all of them together."""
+        return sum(channel.n_dropped for channel in self._channels[1:])
+
     def publish(self, item: Packet) -> None:
         """Hand an event packet or Frame to everybody who reads; never waits for them."""
         if isinstance(item, Frame):
             if len(self._channels) > 1 and self._channels[1].clients:
-                self._channels[1].send(frame_body(item, self._frames_origin), 0)
+                self._channels[1].send(frame_body(item, self._frames_origin), 1)
         elif self._channels[0].clients:
             self._publish_events(item)
 
@@ -113,11 +118,12 @@ class _Channel:
         with self._lock:
             return self._lost + sum(client.n_dropped for client in self.clients)
 
-    def send(self, body: bytes, n_events: int) -> None:
+    def send(self, body: bytes, count: int) -> None:
+        """Offer a packet of so many events or frames to everybody."""
         content = self._compress(body)
         packet = packet_head(0, content) + content
         for client in [*self.clients]:
-            client.offer(packet, n_events)
+            client.offer(packet, count)
 
     def _accept(self) -> None:
         # A listener that is closed raises here: the thread ends.
@@ -158,9 +164,9 @@ class _Client:
     def start(self) -> None:
         threading.Thread(target=self._send_all, name="serve-client", daemon=True).start()
 
-    def offer(self, packet: bytes, n_events: int) -> None:
+    def offer(self, packet: bytes, count: int) -> None:
         with self._changed:
-            self._queue.append((packet, n_events))
+            self._queue.append((packet, count))
             self.n_bytes += len(packet)
             while self.n_bytes > WAITING_BYTES and len(self._queue) > 1:
                 old, lost = self._queue.popleft()

@@ -17,6 +17,7 @@ EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=T
 WIDTH, HEIGHT = 32, 24
 EVENTS_PER_PACKET = 10
 FLOOD_PACKETS = 2000
+ALBUM_FRAMES = 400
 
 
 def say(kind, /, **fields):
@@ -66,11 +67,13 @@ def packet_times(number):
 
 
 def camera(slots):
-    """One packet, one frame, a moment without anything, five events lost, one packet; then unplugged."""
+    """One packet, one frame, a moment without anything, five events and three others lost, one packet; unplugged."""
     slots.send_events(packet_times(0))
     slots.send_frame(1_000_050)
     say("heartbeat")
     say("dropped", n=5)
+    say("dropped", n=2, kind="frames")
+    say("dropped", n=1, kind="samples")
     slots.send_events(packet_times(1))
 
 
@@ -78,6 +81,13 @@ def flood(slots):
     """Faster than any consumer that waits until all is sent; packet number in x and y."""
     for number in range(FLOOD_PACKETS):
         slots.send_events(packet_times(number), number % WIDTH, number // WIDTH % HEIGHT)
+
+
+def album(slots):
+    """Frames alone, faster than any consumer that waits until all are sent."""
+    slots.send_events(packet_times(0))
+    for number in range(ALBUM_FRAMES):
+        slots.send_frame(2_000_000 + number)
 
 
 def wild(slots):
@@ -116,7 +126,7 @@ def main(mode):
     say("attached")
     hear()
     say("reading")
-    {"camera": camera, "flood": flood, "wild": wild}.get(mode, few)(slots)
+    {"camera": camera, "flood": flood, "album": album, "wild": wild}.get(mode, few)(slots)
     if mode == "hang":
         signal.pause()
     if mode == "crash":

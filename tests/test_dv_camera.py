@@ -72,7 +72,7 @@ def test_camera_delivers_packets_frames_and_the_passing_of_time():
         assert items[0]["t"].dtype == np.int64
         assert items[1].t_us == 1_000_050
         assert np.all(items[1].image == 7)
-        assert source.losses.n_dropped == 5
+        assert (source.losses.n_dropped, source.losses.n_others_dropped) == (5, 3)
         assert "disconnected" in source.losses.damage
         assert list(source) == []
         source.close()
@@ -94,6 +94,19 @@ def test_slow_consumer_keeps_the_newest_and_counts_the_rest():
     newest = np.concatenate([standin_child.packet_times(n) for n in range(standin_child.FLOOD_PACKETS)])
     kept = len(delivered) - len(packets[0])
     assert delivered["t"][-kept:].tolist() == newest[-kept:].tolist()
+
+
+def test_frames_that_nobody_takes_are_counted_apart():
+    with dv.open_camera("dv://", argv("album")) as source:
+        first = next(source)
+        queued = source._child._pipes.thread
+        wait_until(lambda: not queued.is_alive())
+        taken = [item.t_us for item in source if isinstance(item, Frame)]
+        losses = source.losses
+    assert (len(first), losses.n_dropped) == (10, 0)
+    assert losses.n_others_dropped > 0
+    assert len(taken) + losses.n_others_dropped == standin_child.ALBUM_FRAMES
+    assert taken[-1] == 2_000_000 + standin_child.ALBUM_FRAMES - 1
 
 
 def test_impossible_events_are_refused_and_counted():

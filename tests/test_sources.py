@@ -320,7 +320,7 @@ def test_webcam_counts_what_it_drops_and_keeps_the_newest() -> None:
     assert camera.n_released == 1
     assert len(frames) == KEPT_FRAMES
     assert frames[-1] == 29 * 20_000
-    assert source.n_dropped_frames == 30 - KEPT_FRAMES
+    assert source.losses.n_others_dropped == 30 - KEPT_FRAMES
     assert source.losses.n_dropped > 0
     source.close()
 

@@ -73,7 +73,7 @@ class WebcamSource:
 
     opener: gives the camera, called in the reader thread. clock: seconds. patience_s: how long the camera may
     fail before the source ends with InputError. name: for people; absent: what to say when there is no such camera.
-    losses: counters to go on with; n_dropped counts events and n_dropped_frames pictures that were replaced by newer
+    losses: counters to go on with; n_dropped counts events and n_others_dropped pictures that were replaced by newer
     ones before the consumer took them. simulate: False = frames alone.
     """
 
@@ -81,7 +81,6 @@ class WebcamSource:
                  opener: Callable[[int], Capture] = open_camera, patience_s: float = 2.0,
                  name: str = "", absent: str = "", losses: Losses | None = None, simulate: bool = True) -> None:
         self.losses = losses or Losses()
-        self.n_dropped_frames = 0
         self._number, self._max_width, self._opener = number, max_width, opener
         self._name, self._simulate = name or f"camera {number}", simulate
         self._absent = absent or f"there is no camera {number}; connect one or give another number, as in webcam://1"
@@ -194,6 +193,6 @@ class WebcamSource:
             if len(self._queue) == KEPT_FRAMES:
                 old_events, *_ = self._queue.popleft()
                 self.losses.n_dropped += len(old_events)
-                self.n_dropped_frames += 1
+                self.losses.n_others_dropped += 1
             self._queue.append((events, frame, at_s))
             self._changed.notify_all()
