@@ -57,7 +57,8 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
                               "is found"),
             click.option("--dtype", "precision", default="auto", show_default=True, metavar="PRECISION",
                          help="auto (bf16 on a GPU, else fp32), fp32, bf16, fp16, 8-bit or 4-bit; for mini fp32, or "
-                              "int8 (faster on a processor, LOSSY against fp32)"),
+                              "int8 (LOSSY against fp32, and faster only without a C "
+                              "compiler)"),
             click.option("--adapter", default=None, metavar="FOLDER|ID",
                          help="an adapter:L1 trained between the two models, through which cos_sim is measured; "
                               "default: the bundled pair's, none for others"),
