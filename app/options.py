@@ -53,12 +53,11 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
     for option in (
             click.option("--compile/--no-compile", "compiled", default=None,
-                         help="whether passes of few rows on a processor are compiled C; default: where a C compiler "
-                              "is found"),
+                         help="whether passes of few rows on a processor, and what prepares pictures and events, are "
+                              "compiled C; default: where a C compiler is found"),
             click.option("--dtype", "precision", default="auto", show_default=True, metavar="PRECISION",
                          help="auto (bf16 on a GPU, else fp32), fp32, bf16, fp16, 8-bit or 4-bit; for mini fp32, or "
-                              "int8 (LOSSY against fp32, and faster only without a C "
-                              "compiler)"),
+                              "int8 (LOSSY against fp32, and faster only without a C compiler)"),
             click.option("--adapter", default=None, metavar="FOLDER|ID",
                          help="an adapter:L1 trained between the two models, through which cos_sim is measured; "
                               "default: the bundled pair's, none for others"),

@@ -68,7 +68,7 @@ def write_recording(path: Path, events: Events, spec: str = "") -> float:
     with filtered(_Packets(list(packets_of(events))), [spec] if spec else []) as source:
         started_s = time.perf_counter()
         with Recorder(path, source.info.event_resolution, None, "simulated", None, compression="lz4",
-                      filters=spec) as recorder:
+                      filters=source.info.filters) as recorder:
             for packet in source:
                 recorder.write(packet)
     return time.perf_counter() - started_s

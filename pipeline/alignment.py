@@ -74,11 +74,9 @@ def _likeness(other: np.ndarray, middle: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    made = native.built(SOURCE)
-    if made is not None:
-        pointer, number = ctypes.c_void_p, ctypes.c_int32
-        made.likeness.argtypes = [pointer, pointer, number, number, number, pointer, number, pointer]
-        assert made.most_shifts() > 2 * FURTHEST
+    pointer, number = native.POINTER, native.NUMBER
+    made = native.built(SOURCE, {"likeness": (pointer, pointer, *[number] * 3, pointer, number, pointer)})
+    assert made is None or made.most_shifts() > 2 * FURTHEST
     return made
 
 

@@ -111,12 +111,10 @@ def _is_packed(image: np.ndarray) -> bool:
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    made = native.built(Path(__file__).with_name("inputs.c"))
-    if made is not None:
-        pointer, number = ctypes.c_void_p, ctypes.c_int32
-        made.shrink.argtypes = [pointer, number, number, ctypes.c_int64, number, pointer]
-        made.count_events.argtypes = [pointer, number, pointer, number, number, pointer, pointer, number, pointer]
-    return made
+    pointer, number = native.POINTER, native.NUMBER
+    return native.built(Path(__file__).with_name("inputs.c"), {
+        "shrink": (pointer, number, number, native.LONG, number, pointer),
+        "count_events": (pointer, number, pointer, number, number, pointer, pointer, number, pointer)})
 
 
 def event_input(window: Window) -> np.ndarray:

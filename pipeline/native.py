@@ -27,7 +27,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("writing.c")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+POINTER, NUMBER, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+"""Types of arguments of C functions."""
+
 COMPILE_S = 120
 """Longest time that a compiler is given: it takes a second."""
 
@@ -72,30 +75,32 @@ def switched_on() -> bool:
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """native.c and writing.c as a library, None where it cannot be made."""
-    made = built(SOURCE)
+    made = built(SOURCE, {
+        "multiply": (POINTER, POINTER, NUMBER, POINTER, NUMBER, NUMBER),
+        "pass_rows": (POINTER, NUMBER, NUMBER, NUMBER, *[POINTER] * 6, NUMBER, *[POINTER] * 4),
+        "write_on": (*[POINTER] * 3, NUMBER, POINTER, *[NUMBER] * 4, *[POINTER] * 7),
+        "grow_tree": (*[POINTER] * 5, *[NUMBER] * 5, *[POINTER] * 8),
+        "look_at": (POINTER, NUMBER, NUMBER, POINTER, NUMBER, *[POINTER] * 3, NUMBER, POINTER, NUMBER, POINTER)})
     if made is not None:
-        pointer, number = ctypes.c_void_p, ctypes.c_int32
-        made.multiply.argtypes = [pointer, pointer, number, pointer, number, number]
         made.multiply.restype = None
-        made.pass_rows.argtypes = [pointer, number, number, number, *[pointer] * 6, number, *[pointer] * 4]
-        made.write_on.argtypes = [*[pointer] * 3, number, pointer, *[number] * 4, *[pointer] * 7]
-        made.grow_tree.argtypes = [*[pointer] * 5, *[number] * 5, *[pointer] * 8]
-        made.look_at.argtypes = [pointer, number, number, pointer, number, *[pointer] * 3, number, pointer, number,
-                                 pointer]
     return made
 
 
-def built(source: Path) -> ctypes.CDLL | None:
-    """A C file as a library, None where there is no compiler or it fails; why is logged."""
+def built(source: Path, arguments: Mapping[str, Sequence[Any]]) -> ctypes.CDLL | None:
+    """A C file as a library, None where there is no compiler or it fails; why is logged. arguments: their types, by
+    function."""
     compiler = next((found for name in (os.environ.get("CC"), "cc", "gcc", "clang")
                      if name and (found := shutil.which(name))), None)
     if compiler is None or os.name != "posix":
         return None
     try:
-        return ctypes.CDLL(str(_compiled(compiler, source)))
+        made = ctypes.CDLL(str(_compiled(compiler, source)))
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("%s is not compiled: %s", source.name, error)
         return None
+    for name, types in arguments.items():
+        getattr(made, name).argtypes = types
+    return made
 
 
 def _compiled(compiler: str, source: Path) -> Path:

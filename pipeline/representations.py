@@ -180,11 +180,9 @@ def _compiled_polarities(events: Tensor, resolution: Resolution, conflict: Confl
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    made = native.built(Path(__file__).with_name("representations.c"))
-    if made is not None:
-        pointer, number = ctypes.c_void_p, ctypes.c_int32
-        made.polarities.argtypes = [pointer, ctypes.c_int64, number, number, number, pointer]
-    return made
+    pointer, number = native.POINTER, native.NUMBER
+    return native.built(Path(__file__).with_name("representations.c"),
+                        {"polarities": (pointer, native.LONG, *[number] * 3, pointer)})
 
 
 def reconstructed_intensity(events: Tensor, resolution: Resolution, at_us: Sequence[int]) -> Tensor:
