@@ -220,20 +220,27 @@ def export(recording: str, out: Path, part: tuple[float | None, float | None], v
 @click.argument("source")
 @frames_option("source")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 = everybody who can reach this machine")
-@click.option("--port", type=click.IntRange(0, 65534), default=7777, show_default=True, help="of the events")
-@click.option("--frames-port", type=click.IntRange(0, 65535), default=None, help="of the frames; default: the next one")
+@click.option("--port", type=click.IntRange(0, 65532), default=7777, show_default=True, help="of the events")
+@click.option("--frames-port", type=click.IntRange(0, 65535), default=None, help="of the frames; default: --port + 1")
+@click.option("--imu-port", type=click.IntRange(0, 65535), default=None, help="of the IMU; default: --port + 2")
+@click.option("--triggers-port", type=click.IntRange(0, 65535), default=None,
+              help="of the triggers; default: --port + 3")
 @click.option("--socket", "sockets", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
-              help="UNIX sockets instead: first of the events, a second of the frames")
+              help="UNIX sockets instead: of the events, frames, IMU and triggers, in this order")
 @click.option("--speed", default=1.0, show_default=True, help="of a recording, by its own clock")
 @click.option("--loop", is_flag=True, help="begin a recording again at its end")
 @click.option("--compression", type=COMPRESSIONS, default="lz4", show_default=True)
 @filter_option
-def serve(source: str, host: str, port: int, frames_port: int | None, sockets: tuple[Path, ...], speed: float,
-          loop: bool, compression: str, filters: tuple[str, ...]) -> None:
-    """Publish a SOURCE on the network, for tcp://HOST:PORT on another machine, dv-processing and DV."""
+def serve(source: str, host: str, port: int, frames_port: int | None, imu_port: int | None,
+          triggers_port: int | None, sockets: tuple[Path, ...], speed: float, loop: bool, compression: str,
+          filters: tuple[str, ...]) -> None:
+    """Publish a SOURCE on the network, for tcp://HOST:PORT on another machine, dv-processing and DV.
+
+    Events, frames, IMU samples and triggers, each at a port or socket of its own where the source has them.
+    """
     from app.livestreams import serve
 
-    serve(source, host, port, frames_port, sockets, speed, loop, compression, filters)
+    serve(source, host, (port, frames_port, imu_port, triggers_port), sockets, speed, loop, compression, filters)
 
 
 @main.command()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from app import terminal
 from app.compose import quiet_libraries
 from streams.filtering import filtered
 from streams.reconnection import shifted
-from streams.sources import knows, open_leniently
+from streams.sources import open_leniently
 from streams.timeline import begins_us
 from streams.types import Frame, InputError, Losses, Packet, Samples, Source
 
@@ -70,7 +72,7 @@ def record(uri: str, out: Path, seconds: float | None, compression: str, filters
         recorder = Recorder(out, info.event_resolution, None if reconstructed else info.frame_resolution,
                             info.events_origin, None if reconstructed else info.frames_origin,
                             info.sensor or info.name, compression,  # type: ignore[arg-type]
-                            sensors=knows(uri, "sensors"), filters=info.filters)
+                            sensors=bool(info.samples), filters=info.filters)
         recorders.append(recorder)
         with recorder, terminal.people.status("recording, Ctrl-C ends") as status, \
                 contextlib.suppress(KeyboardInterrupt):
@@ -116,30 +118,36 @@ def _for_seconds(source: Source, seconds: float | None) -> Iterator[Packet]:
         yield item
 
 
-def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tuple[Path, ...], speed: float,
+def serve(uri: str, host: str, ports: Sequence[int | None], sockets: tuple[Path, ...], speed: float,
           loop: bool, compression: str, filters: Sequence[str] = ()) -> None:
-    """Publish a source until it ends or Ctrl-C; a recording at its own pace."""
+    """Publish a source until it ends or Ctrl-C; a recording at its own pace.
+
+    ports: of events, frames, IMU and triggers, 0 = any free one, None = that much above the port of the events.
+    """
     quiet_libraries()
-    from streams.server import Place, Server
+    from streams.server import KINDS, Place, Server
 
     if not 0 < speed < math.inf:
         raise InputError(f"--speed must be positive, got {speed:g}")
-    if frames_port is None:
-        frames_port = port + 1 if port else 0
-    places: list[Place] = [*sockets] or [(host, port), (host, frames_port)]
-    with (filtered(terminal.opened(uri), filters) as source,
+    if len(sockets) > len(KINDS):
+        raise InputError(f"{len(sockets)} sockets are given; at most {len(KINDS)} are used: for {', '.join(KINDS)}")
+    first = ports[0] or 0
+    places: list[Place] = [*sockets] or [(host, (first and first + number) if port is None else port)
+                                         for number, port in enumerate(ports)]
+    samples: deque[Samples] = deque()
+    with (filtered(terminal.opened(uri, lambda uri: open_leniently(uri, sensors=samples.append)), filters) as source,
           Server(source.info, places, compression) as server):  # type: ignore[arg-type]
-        what = "tcp" if not sockets else "unix"
-        address = f"{what}://{server.places[0]}"
-        if len(server.places) > 1:
-            address += f"?frames={server.places[1].rpartition(':')[2] if what == 'tcp' else server.places[1]}"
-        terminal.people.print(f"{source.info.name} is served at {address} (Ctrl-C ends)")
+        samples.clear()  # a filter that learned has read the first part, which comes once more
+        terminal.people.print(f"{source.info.name} is served at {server.uri} (Ctrl-C ends)", soft_wrap=True)
+        if server.unserved:
+            terminal.people.print(f"parafovea: {' and '.join(server.unserved)} not served: give a --socket for each of "
+                                  f"{', '.join(KINDS)}, in this order", style="yellow")
         sent = 0
         with terminal.people.status("serving") as status, contextlib.suppress(KeyboardInterrupt):
             told_s = 0.0
-            for item in paced(source, None if source.info.live else speed, loop):
+            for item in paced(source, None if source.info.live else speed, loop, samples):
                 server.publish(item)
-                sent += 0 if isinstance(item, Frame) else len(item)
+                sent += len(item) if isinstance(item, np.ndarray) else 0
                 if time.monotonic() - told_s > TELL_S:
                     told_s = time.monotonic()
                     status.update(_served(sent, server, source.losses))
@@ -152,33 +160,54 @@ def serve(uri: str, host: str, port: int, frames_port: int | None, sockets: tupl
 
 
 def _served(sent: int, server: Server, losses: Losses) -> str:
-    before, frames = terminal.lost(losses), server.n_frames_dropped
-    return (f"{sent:,} events, {server.n_clients} readers, {server.n_dropped:,} events"
-            + (f" and {frames:,} frames" if frames else "") + " lost by slow readers"
+    before = terminal.lost(losses)
+    lost = [f"{server.n_dropped:,} events", *(
+        f"{count:,} {what}" for count, what in ((server.n_frames_dropped, "frames"),
+                                                (server.n_samples_dropped, "samples")) if count)]
+    return (f"{sent:,} events, {server.n_clients} readers, {' and '.join(lost)} lost by slow readers"
             + (f"; of the source: {', '.join(before)}" if before else ""))
 
 
-def paced(source: Source, speed: float | None, loop: bool = False) -> Iterator[Packet]:
+def paced(source: Source, speed: float | None, loop: bool = False,
+          samples: deque[Samples] | None = None) -> Iterator[Packet | Samples]:
     """The items, each not before it is due by the source's own clock; speed None = as they come.
 
-    loop: again and again, in a time that goes on.
+    loop: again and again, in a time that goes on. samples: where the source puts those of the IMU and triggers while it
+    is read; they are taken out and come between the items.
     """
     start: tuple[float, int] | None = None
     shift_us = 0
     while True:
         first_us = last_us = None
-        for item in source:
-            begin_us = begins_us(item)
-            if begin_us is not None:
+        for item in _with_samples(source, samples):
+            if (span_us := _span_us(item)) is not None:
+                first_us = min(span_us[0], span_us[0] if first_us is None else first_us)
+                last_us = max(span_us[1], span_us[1] if last_us is None else last_us)
                 item = shifted(item, shift_us) if shift_us else item
-                first_us = begin_us if first_us is None else first_us
-                last_us = item.t_us if isinstance(item, Frame) else int(item["t"][-1])
                 if speed is not None:
-                    due_us = begin_us + shift_us
+                    due_us = span_us[0] + shift_us
                     start = start or (time.monotonic(), due_us)
                     time.sleep(max(0.0, start[0] + (due_us - start[1]) / 1e6 / speed - time.monotonic()))
             yield item
         if not loop or source.info.live or first_us is None or last_us is None:
             return
-        shift_us = last_us + LOOP_GAP_US - first_us
+        shift_us += last_us + LOOP_GAP_US - first_us
         source.seek(first_us)
+
+
+def _with_samples(source: Source, samples: deque[Samples] | None) -> Iterator[Packet | Samples]:
+    """Everything, samples after the item that was handed over before them."""
+    for item in source:
+        while samples:
+            yield samples.popleft()
+        yield item
+    while samples:
+        yield samples.popleft()
+
+
+def _span_us(item: Packet | Samples) -> tuple[int, int] | None:
+    """Begin and end of an item, None of an empty packet."""
+    if isinstance(item, Frame):
+        return item.begin_us, item.t_us
+    t = (item.data if isinstance(item, Samples) else item)["t"]
+    return (int(t[0]), int(t[-1])) if len(t) else None

@@ -202,7 +202,7 @@ def _publish(pipe: Connection, rate_hz: float, seconds: float) -> None:
     info = SourceInfo("bench", SENSOR, None, live=True, events_origin="simulated")
     events = moving_edges(round(rate_hz * 1e-6 * PACKET_US), SENSOR, rate_hz)
     with Server(info, [("127.0.0.1", 0)]) as server:
-        pipe.send(server.places[0])
+        pipe.send(server.places["events"])
         while server.n_clients == 0:
             time.sleep(0.001)
         begin_s, n_sent = time.monotonic(), 0

@@ -10,6 +10,7 @@ writer never returns while a client is connected. tests/test_aedat4_bytes.py rea
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ class Description:
         import zstandard
 
         return zstandard.ZstdCompressor(level=19 if self.compression == "zstd_high" else 3).compress
+
+
+def kind_served(header: bytes) -> str | None:
+    """Kind of the first stream that an IOHeader announces, None when it is none of those above."""
+    code = re.search(rb'key="typeIdentifier"[^>]*>(\w{4})<', header)
+    return next((kind for kind, known in _TYPES.items() if code and code[1] == known), None)
 
 
 def packet_head(number: int, content: bytes) -> bytes:

@@ -15,14 +15,15 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     > {"type":"task","task":NAME, ...its arguments}
     < {"type":"started"}                            the SDK is imported
     < {"type":"open","sensor":"...","event_resolution":[w,h]|null,"frame_resolution":[w,h]|null,
-       "events_origin":"camera"|...|null,"frames_origin":...|null,"filters":...,"start_us":int|null,"end_us":int|null}
+       "events_origin":"camera"|...|null,"frames_origin":...|null,"filters":...,"start_us":int|null,"end_us":int|null,
+       "samples":["imu", ...]}                      those that will come: for a task with "sensors": true
     > {"type":"ring","shm":NAME,"slots":n,"slot_bytes":b}
     < {"type":"attached"}                           the parent unlinks the name
     > {"type":"read","start_us":int|null,"frames":bool}     may come at any time: abandons the last read
     < {"type":"reading"}
     < {"type":"events","slot":i,"n":n,"at_s":s}     n records of EVENT_DTYPE; s: time.monotonic() when they were there
     < {"type":"frame","slot":i,"t_us":mid-exposure,"exposure_us":e,"height":h,"width":w,"at_s":s}   uint8 RGB [h, w, 3]
-    < {"type":"samples","slot":i,"n":n,"kind":"imu"|"triggers"}   only for a task with "sensors": true
+    < {"type":"samples","slot":i,"n":n,"kind":"imu"|"triggers"}
     > {"type":"free","slot":i}
     < {"type":"dropped","n":n,"kind":"events"}      what a live child could not hand over: events, frames or samples
     < {"type":"heartbeat"}                          alive, nothing to deliver

@@ -12,10 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 
-from streams.types import Frame, InputError, Losses, Packet, Samples, Source, SourceInfo, empty_packet
+from streams.types import (
+    Frame,
+    InputError,
+    Losses,
+    Packet,
+    Samples,
+    SensorSink,
+    Source,
+    SourceInfo,
+    empty_packet,
+)
 
 RETRY_S = 1.0
 PULSE_S = 0.1
@@ -123,12 +134,12 @@ class Reconnecting:
         return item
 
     def placed(self, samples: Samples) -> Samples | None:
-        """Samples in the time of the first connection; None between a gap and its first event: unknown there."""
-        if self._gap_from_us is not None:
+        """Samples in the time of the first connection; None, and counted, between a gap and its first event, where that
+        is unknown, and of a kind that was not there at first."""
+        if self._gap_from_us is not None or samples.kind not in self._info.samples:
+            self.losses.n_others_dropped += len(samples.data)
             return None
-        moved = samples.data.copy()
-        moved["t"] += self._shift_us
-        return Samples(samples.kind, moved)
+        return shifted(samples, self._shift_us)
 
     def _end_gap(self, first_us: int, from_us: int) -> None:
         expected_us = from_us + round((self._clock() - self._last_s) * 1e6)
@@ -196,10 +207,26 @@ class _Attempt:
         return self._source
 
 
-def shifted(item: Packet, shift_us: int) -> Packet:
-    """A copy of an event packet or Frame, later by shift_us."""
+def reconnecting(opener: Callable[[Losses, SensorSink | None], Source], give_up_s: float,
+                 sensors: SensorSink | None) -> Reconnecting:
+    """A Reconnecting that hands samples to `sensors` in the time of the first connection; opener gets what to hand
+    them to, None when nobody wants them."""
+    def hand_over(samples: Samples) -> None:
+        if sensors is not None and (placed := source.placed(samples)) is not None:
+            sensors(placed)
+
+    source = Reconnecting(lambda losses: opener(losses, hand_over if sensors else None), give_up_s)
+    return source
+
+
+@overload
+def shifted(item: Samples, shift_us: int) -> Samples: ...
+@overload
+def shifted(item: Packet, shift_us: int) -> Packet: ...
+def shifted(item: Packet | Samples, shift_us: int) -> Packet | Samples:
+    """A copy of an event packet, Frame or Samples, later by shift_us."""
     if isinstance(item, Frame):
         return replace(item, t_us=item.t_us + shift_us)
-    moved = item.copy()
+    moved = (item.data if isinstance(item, Samples) else item).copy()
     moved["t"] += shift_us
-    return moved
+    return Samples(item.kind, moved) if isinstance(item, Samples) else moved

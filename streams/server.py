@@ -1,6 +1,7 @@
-"""Publishes events and frames as AEDAT4 over TCP or UNIX sockets, each stream at a place of its own.
+"""Publishes a source as AEDAT4 over TCP or UNIX sockets, each of its streams at a place of its own.
 
     with Server(source.info, [("127.0.0.1", 7777), ("127.0.0.1", 7778)]) as server:
+        print(server.uri)                       # what a client opens
         for item in source: server.publish(item)
 
 dv-processing's NetworkReader and DV read it. Nobody who reads slowly holds up the others or the source: what waits for
@@ -16,12 +17,24 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlencode
 
-from streams.aedat4 import Compression, Description, Stream, events_body, frame_body, packet_head
-from streams.types import Events, Frame, InputError, Packet, SourceInfo
+from streams.aedat4 import (
+    Compression,
+    Description,
+    Stream,
+    events_body,
+    frame_body,
+    imu_body,
+    packet_head,
+    triggers_body,
+)
+from streams.types import Events, Frame, InputError, Packet, Samples, SourceInfo
 
 Place = tuple[str, int] | Path
 """Address and port (0 = any free one), or the path of a UNIX socket."""
+KINDS = ("events", "frames", "imu", "triggers")
+"""Order of the places of streams."""
 PACKET_EVENTS = 8192
 """Events per packet: a slow reader loses so many at a time."""
 WAITING_BYTES = 32 << 20
@@ -29,68 +42,89 @@ WAITING_BYTES = 32 << 20
 
 
 class Server:
-    """Serves a source's events at the first place and, where it has any, its frames at the second.
+    """Serves a source's events at the first place, and at the next ones its frames, IMU and triggers.
 
-    places: where; the second one may be left out. Raises InputError when one is taken or not allowed.
+    places: in the order of KINDS; that of a stream which the source lacks stays unused, and of streams without a place
+    nothing is published. Raises InputError when a place is taken or not allowed.
     """
 
     def __init__(self, info: SourceInfo, places: Sequence[Place], compression: Compression = "lz4") -> None:
         if info.event_resolution is None:
             raise InputError(f"{info.name} has no events to serve; give a source with events")
         sensor = info.sensor or info.name
-        streams = [Stream("events", info.event_resolution, info.events_origin, info.filters)]
-        if info.frame_resolution is not None and len(places) > 1:
-            streams.append(Stream("frames", info.frame_resolution, info.frames_origin))
-        self._channels: list[_Channel] = []
+        streams = {"events": Stream("events", info.event_resolution, info.events_origin, info.filters)}
+        if info.frame_resolution is not None:
+            streams["frames"] = Stream("frames", info.frame_resolution, info.frames_origin)
+        streams |= {kind: Stream(kind) for kind in info.samples}
+        self._channels: dict[str, _Channel] = {}
         try:
-            for stream, place in zip(streams, places, strict=False):
-                self._channels.append(_Channel(place, Description(sensor, compression, (stream,))))
+            for kind, place in zip(KINDS, places, strict=False):
+                if kind in streams:
+                    self._channels[kind] = _Channel(place, Description(sensor, compression, (streams[kind],)))
         except OSError as error:
             self.close()
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise InputError(f"{_named(place)} cannot be served ({reason}); choose another place") from None
         self._frames_origin = info.frames_origin
+        self.unserved = [kind for kind in streams if kind not in self._channels]
+        """Kinds of streams that the source has and no place was given for."""
 
     @property
-    def places(self) -> list[str]:
-        """Where it really listens: HOST:PORT or the path, events first."""
-        return [channel.name for channel in self._channels]
+    def places(self) -> dict[str, str]:
+        """Where it really listens, by kind of stream: HOST:PORT or the path."""
+        return {kind: channel.name for kind, channel in self._channels.items()}
+
+    @property
+    def uri(self) -> str:
+        """The source that a client on this machine opens: streams/sources/tcp.py and unix.py."""
+        first, *others = self.places.items()
+        tcp = not first[1].startswith("/")
+        more = {kind: name.rpartition(":")[2] if tcp else name for kind, name in others}
+        return f"{'tcp' if tcp else 'unix'}://{first[1]}" + (f"?{urlencode(more, safe='/')}" if more else "")
 
     @property
     def n_clients(self) -> int:
         """Clients that read events now."""
-        return len(self._channels[0].clients)
+        return len(self._channels["events"].clients)
 
     @property
     def n_dropped(self) -> int:
         """Events that clients who read too slowly lost, of all of them together."""
-        return self._channels[0].n_dropped
+        return self._channels["events"].n_dropped
 
     @property
     def n_frames_dropped(self) -> int:
         """Frames that clients who read too slowly lost, of all of them together."""
-        return sum(channel.n_dropped for channel in self._channels[1:])
+        return self._n_dropped("frames")
 
-    def publish(self, item: Packet) -> None:
-        """Hand an event packet or Frame to everybody who reads; never waits for them."""
+    @property
+    def n_samples_dropped(self) -> int:
+        """Samples of the IMU and triggers that clients who read too slowly lost, of all of them together."""
+        return self._n_dropped("imu", "triggers")
+
+    def _n_dropped(self, *kinds: str) -> int:
+        return sum(self._channels[kind].n_dropped for kind in kinds if kind in self._channels)
+
+    def publish(self, item: Packet | Samples) -> None:
+        """Hand an event packet, Frame or Samples to everybody who reads; never waits for them."""
+        kind = "frames" if isinstance(item, Frame) else item.kind if isinstance(item, Samples) else "events"
+        channel = self._channels.get(kind)
+        if channel is None or not channel.clients:
+            return
         if isinstance(item, Frame):
-            if len(self._channels) > 1 and self._channels[1].clients:
-                self._channels[1].send(frame_body(item, self._frames_origin), 1)
-        elif self._channels[0].clients:
-            self._publish_events(item)
-
-    def _publish_events(self, packet: Events) -> None:
-        for begin in range(0, len(packet), PACKET_EVENTS):
-            part = packet[begin:begin + PACKET_EVENTS]
-            self._channels[0].send(events_body(part), len(part))
+            channel.send(frame_body(item, self._frames_origin), 1)
+        elif isinstance(item, Samples):
+            channel.send((imu_body if kind == "imu" else triggers_body)(item.data), len(item.data))
+        else:
+            _send_events(channel, item)
 
     def drained(self) -> bool:
         """Whether nothing waits for any client."""
-        return not any(client.n_bytes for channel in self._channels for client in channel.clients)
+        return not any(client.n_bytes for channel in self._channels.values() for client in channel.clients)
 
     def close(self) -> None:
         """Stop listening and end all connections; may be called any number of times."""
-        for channel in self._channels:
+        for channel in self._channels.values():
             channel.close()
 
     def __enter__(self) -> Server:
@@ -98,6 +132,12 @@ class Server:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _send_events(channel: _Channel, packet: Events) -> None:
+    for begin in range(0, len(packet), PACKET_EVENTS):
+        part = packet[begin:begin + PACKET_EVENTS]
+        channel.send(events_body(part), len(part))
 
 
 class _Channel:
@@ -119,7 +159,7 @@ class _Channel:
             return self._lost + sum(client.n_dropped for client in self.clients)
 
     def send(self, body: bytes, count: int) -> None:
-        """Offer a packet of so many events or frames to everybody."""
+        """Offer a packet of so many events, frames or samples to everybody."""
         content = self._compress(body)
         packet = packet_head(0, content) + content
         for client in [*self.clients]:

@@ -52,7 +52,7 @@ class SupervisedSource:
             name=opened["sensor"] or what, event_resolution=resolution_of(opened, "event_resolution"),
             frame_resolution=resolution_of(opened, "frame_resolution"), live=True,
             events_origin=opened["events_origin"], frames_origin=opened["frames_origin"], sensor=opened["sensor"],
-            filters=opened.get("filters", ""))
+            filters=opened.get("filters", ""), samples=tuple(opened.get("samples", ())))
         self._stream = stream(self._child, opened, self.losses, slot_events=SLOT_EVENTS,
                               sensors=sensors)
         self._heard_s = time.monotonic()

@@ -118,8 +118,8 @@ class Frame:
 class Samples:
     """What a camera measures beside events and frames: kind "imu" or "triggers", data [n] of its dtype above.
 
-    AEDAT4 recordings and cameras that are opened with sensors= hand them to that function while they are read, for who
-    records or counts everything: open_source(uri, sensors=recorder.write).
+    AEDAT4 recordings, cameras and network streams that are opened with sensors= hand them to that function while they
+    are read, for who records, publishes or counts everything: open_source(uri, sensors=recorder.write).
     """
 
     kind: Literal["imu", "triggers"]
@@ -142,6 +142,7 @@ class SourceInfo:
     source's own clock, None when not known in advance. *_origin: where each stream comes from, None = no stream.
     format: module in streams/sources that reads it, "" when the source's own module says so. filters: NAME[:VALUE] of
     those that its events have passed, in their order, a comma and a space between them; also when it was recorded.
+    samples: kinds of Samples that it hands to who opened it with sensors=, () when nobody asked.
     """
 
     name: str
@@ -155,6 +156,7 @@ class SourceInfo:
     sensor: str = ""
     format: str = ""
     filters: str = ""
+    samples: tuple[str, ...] = ()
 
 
 @dataclass

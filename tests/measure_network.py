@@ -42,7 +42,7 @@ def publish(rate_hz: float, seconds: float, compression: str) -> None:
                                    rng.integers(0, 480, n), rng.random(n) < 0.5) for _ in range(8)]
     offsets = [batch["t"].copy() for batch in batches]
     with Server(info, [("127.0.0.1", 0)], compression) as server:  # type: ignore[arg-type]
-        print(server.places[0], flush=True)
+        print(server.places["events"], flush=True)
         while not server.n_clients:
             time.sleep(0.01)
         time.sleep(0.5)

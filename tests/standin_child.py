@@ -14,6 +14,7 @@ from multiprocessing import resource_tracker, shared_memory
 import numpy as np
 
 EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True)
+IMU = np.dtype([("t", "<i8"), ("values", "<f4", 10)])
 WIDTH, HEIGHT = 32, 24
 EVENTS_PER_PACKET = 10
 FLOOD_PACKETS = 2000
@@ -60,6 +61,13 @@ class Slots:
         slot = self.take()
         self.view(np.uint8, WIDTH * HEIGHT * 3, slot)[:] = 7
         say("frame", slot=slot, t_us=t_us, exposure_us=10, height=HEIGHT, width=WIDTH)
+
+
+    def send_imu(self, t):
+        slot = self.take()
+        view = self.view(IMU, len(t), slot)
+        view["t"], view["values"] = t, 1.5
+        say("samples", slot=slot, n=len(t), kind="imu")
 
 
 def packet_times(number):
@@ -121,11 +129,14 @@ def main(mode):
         signal.pause()
     size = [WIDTH, HEIGHT]
     origins = {"events_origin": "camera", "frames_origin": "camera"}
-    say("open", sensor="STANDIN_1", event_resolution=size, frame_resolution=size, start_us=1, end_us=2, **origins)
+    say("open", sensor="STANDIN_1", event_resolution=size, frame_resolution=size, start_us=1, end_us=2, **origins,
+        samples=["imu"] if task.get("sensors") else [])
     slots = Slots(hear())
     say("attached")
     hear()
     say("reading")
+    if task.get("sensors"):
+        slots.send_imu(packet_times(0))
     {"camera": camera, "flood": flood, "album": album, "wild": wild}.get(mode, few)(slots)
     if mode == "hang":
         signal.pause()

@@ -1,4 +1,4 @@
-"""Events and frames over real sockets on this machine: published by streams/server.py, read through dv-processing."""
+"""Streams over real sockets on this machine: published by streams/server.py, read through dv-processing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reading import split
-from toy_sources import events_at, frame_at
+from toy_sources import events_at, frame_at, imu_at, triggers_at
 
 from streams.server import PACKET_EVENTS, Place, Server
-from streams.sources import open_source
-from streams.types import Frame, InputError, Packet, Resolution, SourceInfo
+from streams.sources import open_source, tcp
+from streams.types import Frame, InputError, Packet, Resolution, Samples, SourceInfo
 
 SENSOR = Resolution(8, 6)
-INFO = SourceInfo("toy", SENSOR, SENSOR, events_origin="rendered", frames_origin="rendered", sensor="TOY_1")
+INFO = SourceInfo("toy", SENSOR, SENSOR, events_origin="rendered", frames_origin="rendered", sensor="TOY_1",
+                  samples=("imu", "triggers"))
 LAST_US = 9_000_000
 DEADLINE_S = 20.0
 
@@ -31,16 +32,23 @@ def until(condition: object) -> None:
 
 
 def uri_of(server: Server) -> str:
-    first, *more = server.places
-    if first.startswith("/"):
-        return f"unix://{first}" + (f"?frames={more[0]}" if more else "")
-    return f"tcp://{first}?frames=" + (more[0].rpartition(":")[2] if more else "none")
+    return server.uri if "?" in server.uri or server.uri.startswith("unix") else f"{server.uri}?frames=none"
 
 
 def places(kind: str, folder: Path) -> list[Place]:
     if kind == "tcp":
-        return [("127.0.0.1", 0), ("127.0.0.1", 0)]
-    return [folder / "events.sock", folder / "frames.sock"]
+        return [("127.0.0.1", 0)] * 4
+    return [folder / f"{kind}.sock" for kind in ("events", "frames", "im u", "triggers")]
+
+
+def served_in_a_row() -> Server:
+    """On four ports one after the other."""
+    for base in range(20_000, 60_000, 7):
+        try:
+            return Server(INFO, [("127.0.0.1", base + number) for number in range(4)])
+        except InputError:
+            continue
+    raise AssertionError("there are no four free ports in a row")
 
 
 def to_the_mark(source: Iterator[Packet]) -> list[Packet]:
@@ -53,27 +61,96 @@ def to_the_mark(source: Iterator[Packet]) -> list[Packet]:
 def test_what_is_published_arrives_identical(kind: str, compression: str, tmp_path: Path) -> None:
     events = events_at(list(range(1_000_000, 1_400_000, 10)))
     frame = frame_at(1_200_000)
+    imu, triggers = imu_at(range(1_000_000, 1_400_000, 1000)), triggers_at(range(1_000_000, 1_400_000, 50_000))
+    heard: dict[str, list[np.ndarray]] = {"imu": [], "triggers": []}
+
+    def hear(samples: Samples) -> None:
+        heard[samples.kind].append(samples.data)
+
     with Server(INFO, places(kind, tmp_path), compression) as server, \
-            open_source(uri_of(server), give_up_s=0) as source:
+            open_source(server.uri, give_up_s=0, sensors=hear) as source:
         info = source.info
         assert (info.live, info.sensor, info.event_resolution, info.frame_resolution) == (True, "TOY_1", SENSOR, SENSOR)
         assert (info.events_origin, info.frames_origin) == ("rendered", "rendered")
+        assert info.samples == ("imu", "triggers")
         items = iter(source)
         assert len(next(items)) == 0
         until(lambda: server.n_clients == 1)
         server.publish(frame)
         received = list(takewhile(lambda item: not isinstance(item, Frame), items))
         assert not sum(map(len, received))
+        for samples in (imu, triggers):
+            server.publish(samples)
+        until(lambda: next(items) is not None and all(heard.values()))
+        for samples in (imu, triggers):
+            np.testing.assert_array_equal(np.concatenate(heard[samples.kind]), samples.data)
         server.publish(events)
         server.publish(events_at([LAST_US]))
         found, _ = split(to_the_mark(items))
         np.testing.assert_array_equal(found, events)
-        assert server.n_dropped == source.losses.n_dropped == 0
+        assert server.n_dropped == server.n_samples_dropped == server.n_frames_dropped == 0
+        assert source.losses.n_dropped == source.losses.n_others_dropped == 0
+
+
+def test_the_address_of_the_events_is_enough() -> None:
+    heard = list[Samples]()
+    with served_in_a_row() as server:
+        uri = f"tcp://{server.places['events']}"
+        assert [name.rpartition(":")[2] for name in server.places.values()] == [
+            str(int(uri.rpartition(":")[2]) + number) for number in range(4)]
+        with open_source(uri, give_up_s=0) as source:
+            assert (source.info.frame_resolution, source.info.samples) == (SENSOR, ())
+        with open_source(uri, give_up_s=0, sensors=heard.append) as source:
+            assert (source.info.frame_resolution, source.info.samples) == (SENSOR, ("imu", "triggers"))
+        with open_source(f"{uri}?imu=none&frames=none", give_up_s=0, sensors=heard.append) as source:
+            assert (source.info.frame_resolution, source.info.samples) == (None, ("triggers",))
+        # The next ports hold other streams than are looked for there.
+        port = int(uri.rpartition(":")[2])
+        with pytest.raises(InputError, match="it serves no frames there"):
+            open_source(f"{uri}?frames={port + 2}", give_up_s=0)
+        with Server(INFO, [("127.0.0.1", 0)]) as other, pytest.raises(InputError, match="serves no imu there"):
+            open_source(f"{uri}?imu={other.places['events'].rpartition(':')[2]}", give_up_s=0, sensors=heard.append)
+
+
+def test_another_events_stream_on_the_next_port_is_not_taken_for_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served_in_a_row() as server:
+        monkeypatch.setitem(tcp.NEXT_PORTS, "frames", 0)
+        with open_source(f"tcp://{server.places['events']}", give_up_s=0) as source:
+            assert source.info.frame_resolution is None
+
+
+def test_samples_that_a_reader_does_not_take_are_counted_apart() -> None:
+    with Server(INFO, [("127.0.0.1", 0)] * 4, "none") as server:
+        host, _, port = server.places["imu"].rpartition(":")
+        batch, n_batches = imu_at(range(100_000)), 12
+        server.publish(batch)
+        assert server.n_samples_dropped == 0  # nobody reads
+        with socket.create_connection((host, int(port)), DEADLINE_S), \
+                socket.create_connection((host, int(port)), DEADLINE_S) as reading, reading.makefile("rb") as reader:
+            reader.read(1)
+            until(lambda: len(server._channels["imu"].clients) == 2)
+            for _ in range(n_batches):
+                server.publish(batch)
+            lost = server.n_samples_dropped
+        assert lost > 0
+        assert lost % len(batch.data) == 0
+        assert lost < 2 * n_batches * len(batch.data)
+        assert server.n_dropped == server.n_frames_dropped == 0
+
+
+def test_streams_without_a_place_are_told(tmp_path: Path) -> None:
+    with Server(INFO, [tmp_path / "e", tmp_path / "f"]) as server:
+        assert (list(server.places), server.unserved) == (["events", "frames"], ["imu", "triggers"])
+        server.publish(imu_at([1, 2]))
+    silent = SourceInfo("toy", SENSOR, None, samples=("triggers",))
+    with Server(silent, [tmp_path / kind for kind in "efit"]) as server:
+        assert server.uri == f"unix://{tmp_path}/e?triggers={tmp_path}/t"
+        server.publish(frame_at(1))
 
 
 def test_a_reader_that_pauses_loses_the_oldest_and_the_server_counts_it() -> None:
     with Server(INFO, [("127.0.0.1", 0)], "none") as server:
-        host, _, port = server.places[0].rpartition(":")
+        host, _, port = server.places["events"].rpartition(":")
         with socket.create_connection((host, int(port)), DEADLINE_S) as connection, \
                 connection.makefile("rb") as reader:
             until(lambda: server.n_clients == 1)
@@ -121,9 +198,12 @@ def test_a_peer_that_goes_is_waited_for_and_the_gap_is_marked(tmp_path: Path) ->
     ("tcp://127.0.0.1:1", r"cannot be opened \(.*refused"),
     ("tcp://127.0.0.1", "is no address; write tcp://HOST:PORT"),
     ("tcp://127.0.0.1:7777?frames=abc", "is no address"),
+    ("tcp://127.0.0.1:7777?imu=0", "is no address"),
+    ("tcp://127.0.0.1:7777?triggers=65536", "is no address"),
     ("tcp://127.0.0.1:7777?colour=1", "is no address"),
     ("unix:///no/such.sock", r"cannot be opened"),
     ("unix://relative.sock", "is no socket; write unix:///PATH"),
+    ("unix:///a.sock?sound=/b.sock", "is no socket; write unix:///PATH"),
 ])
 def test_wrong_addresses_are_one_sentence(uri: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
@@ -141,7 +221,7 @@ def test_a_peer_that_says_nothing_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 
 def test_a_place_that_is_taken_and_a_source_without_events_are_one_sentence() -> None:
     with Server(INFO, [("127.0.0.1", 0)]) as server:
-        port = int(server.places[0].rpartition(":")[2])
+        port = int(server.places["events"].rpartition(":")[2])
         with pytest.raises(InputError, match=r"127.0.0.1:\d+ cannot be served \(Address already in use\)"):
             Server(INFO, [("127.0.0.1", port)])
     with pytest.raises(InputError, match="has no events to serve"):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from itertools import takewhile
+from collections.abc import Iterator
+from itertools import islice, takewhile
 
 import pytest
-from toy_sources import SENSOR, FeedSource, ListSource, events_at, toy_info
+from toy_sources import SENSOR, FeedSource, ListSource, events_at, imu_at, toy_info, triggers_at
 
 from app import terminal
 from app.answering import _awaited
 from streams import reconnection
-from streams.reconnection import Reconnecting
-from streams.types import InputError, Losses, Resolution, Source, SourceInfo
+from streams.reconnection import Reconnecting, reconnecting
+from streams.types import InputError, Losses, Packet, Resolution, Samples, SensorSink, Source, SourceInfo
 from streams.windows import latest_windows
 
 WAIT_S = 10.0
@@ -52,6 +53,29 @@ def test_time_goes_on_through_a_gap_and_the_gap_is_marked() -> None:
     assert source.losses.outage is None
     (said,) = terminal.lost(source.losses)
     assert said.startswith("away and back once, ")
+
+
+def test_samples_go_through_a_gap_as_events_do_and_what_cannot_be_placed_is_counted() -> None:
+    class Sensing(ListSource):
+        def __init__(self, sink: SensorSink | None, *script: Packet | Samples) -> None:
+            super().__init__([], SourceInfo("toy", SENSOR, None, live=True, samples=("imu",)))
+            self._sink, self._script = sink, script
+
+        def __iter__(self) -> Iterator[Packet]:
+            for each in self._script:
+                if not isinstance(each, Samples):
+                    yield each
+                elif self._sink is not None:
+                    self._sink(each)
+
+    scripts = [(events_at([10, 20]), imu_at([15, 25])),
+               (imu_at([3, 4, 5]), events_at([5, 6]), imu_at([6]), triggers_at([6]), events_at([7]))]
+    heard = list[Samples]()
+    source = reconnecting(lambda losses, sink: Sensing(sink, *scripts.pop(0)), 60, heard.append)
+    packets = list(islice((packet for packet in source if len(packet)), 3))
+    source.close()
+    assert [samples.data["t"].tolist() for samples in heard] == [[15, 25], [int(packets[2]["t"][0]) - 1]]
+    assert source.losses.n_others_dropped == 4
 
 
 def test_leaving_does_not_wait_for_a_device_that_does_not_answer() -> None:

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,13 +18,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from reading import split
-from toy_sources import SENSOR, ListSource, events_at, frame_at
+from toy_sources import SENSOR, ListSource, events_at, frame_at, imu_at, triggers_at
 
 from app.cli import main
 from app.livestreams import LOOP_GAP_US, paced
 from streams.recorder import Recorder
 from streams.sources import open_source
-from streams.types import Frame
+from streams.types import Frame, Packet, Samples
 
 ROOT = Path(__file__).parent.parent
 ENDS_S = 3.0
@@ -32,8 +34,10 @@ ENDS_S = 3.0
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     path = tmp_path / "short.aedat4"
-    with Recorder(path, SENSOR, None, "camera", None, compression="lz4") as recorder:
+    with Recorder(path, SENSOR, None, "camera", None, compression="lz4", sensors=True) as recorder:
         recorder.write(events_at(list(range(1_000_000, 1_050_000, 100))))
+        recorder.write(imu_at(range(1_000_000, 1_050_000, 1000)))
+        recorder.write(triggers_at([1_020_000]))
     return path
 
 
@@ -46,21 +50,47 @@ def test_a_looped_recording_goes_on_in_time() -> None:
     assert source.seeks == [100, 100]
 
 
+def test_samples_of_a_looped_recording_go_on_in_time_between_its_items() -> None:
+    samples = deque[Samples]()
+
+    class Sensing(ListSource):
+        def __iter__(self) -> Iterator[Packet]:
+            for item in super().__iter__():
+                yield item
+                if not isinstance(item, Frame):
+                    samples.append(imu_at([int(item["t"][0]) - 10, int(item["t"][-1]) + 10]))
+
+    source = Sensing([events_at([100, 200]), events_at([300])])
+    items = list(islice(paced(source, None, True, samples), 8))
+    assert [isinstance(item, Samples) for item in items] == [False, True] * 4
+    times = [(item.data if isinstance(item, Samples) else item)["t"].tolist()  # type: ignore[union-attr]
+             for item in items]
+    once = [[100, 200], [90, 210], [300], [290, 310]]
+    length_us = 310 + LOOP_GAP_US - 90
+    assert times == once + [[t_us + length_us for t_us in each] for each in once]
+    assert source.seeks == [90]
+
+
 def test_serve_loops_until_ctrl_c(recording: Path) -> None:
     """A process of its own, since Ctrl-C is what is tested."""
     command = [sys.executable, "-c", "from app.cli import main; main()", "serve", str(recording), "--port", "0",
-               "--frames-port", "0", "--loop", "--speed", "5"]
+               "--loop", "--speed", "5"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    address = next(line for line in process.stderr if "is served at" in line).split()[4].partition("?")[0]
-    with open_source(f"{address}?frames=none", give_up_s=0) as source:
-        times: list[np.ndarray] = []
+    address = next(line for line in process.stderr if "is served at" in line).split()[4]
+    times: dict[str, list[np.ndarray]] = {"events": [], "imu": [], "triggers": []}
+    with open_source(address, give_up_s=0, sensors=lambda batch: times[batch.kind].append(batch.data["t"])) as source:
         for packet in source:
-            times.append(packet["t"])
-            if sum(map(len, times)) > 1000:  # more than twice what the recording holds
+            if not isinstance(packet, Frame):
+                times["events"].append(packet["t"])
+            # More than twice what the recording holds.
+            if all(sum(map(len, times[kind])) > many for kind, many in (("events", 1000), ("imu", 100),
+                                                                       ("triggers", 2))):
                 break
-    read = np.concatenate(times)
-    assert (np.diff(read) >= 0).all()
+    for read in times.values():
+        assert (np.diff(np.concatenate(read)) >= 0).all()
+    last_us = [int(read[-1][-1]) for read in times.values()]
+    assert max(last_us) - min(last_us) < 200_000
     process.send_signal(signal.SIGINT)
     began_s = time.monotonic()
     rest = process.stderr.read()
@@ -78,6 +108,10 @@ def test_serving_where_it_cannot_is_one_sentence(recording: Path, tmp_path: Path
     assert "cannot be served (Address already in use); choose another place" in said.output
     said = CliRunner().invoke(main, ["serve", str(recording), "--socket", str(tmp_path / "no" / "such.sock")])
     assert (said.exit_code, "cannot be served (No such file or directory)" in said.output) == (2, True)
+    said = CliRunner().invoke(main, ["serve", str(recording), *(["--socket", str(tmp_path / "a")] * 5)])
+    assert (said.exit_code, "5 sockets are given; at most 4 are used: for events" in said.output) == (2, True)
+    said = CliRunner().invoke(main, ["serve", str(recording), "--socket", str(tmp_path / "e.sock")])
+    assert (said.exit_code, "imu and triggers not served: give a --socket" in said.output) == (0, True)
     said = CliRunner().invoke(main, ["serve", str(recording), "--speed", "0"])
     assert (said.exit_code, "--speed must be positive" in said.output) == (2, True)
 

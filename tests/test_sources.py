@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import itertools
 import sys
 import tempfile
@@ -13,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import written
-from toy_sources import events_at, frame_at
+from toy_sources import events_at, frame_at, imu_at
 from written import FORMATS, write
 
 from streams import sources
@@ -22,7 +24,19 @@ from streams.server import Server
 from streams.sources import dv, file_formats, open_source, schemes
 from streams.sources.pair import pair_uri
 from streams.sources.webcam import KEPT_FRAMES, WebcamSource
-from streams.types import EVENT_DTYPE, Events, Frame, InputError, Packet, Resolution, Source, SourceInfo
+from streams.types import (
+    EVENT_DTYPE,
+    IMU_DTYPE,
+    Events,
+    Frame,
+    InputError,
+    Packet,
+    Resolution,
+    Samples,
+    SensorSink,
+    Source,
+    SourceInfo,
+)
 
 MODULES = sorted(path.stem for path in Path(sources.__file__).parent.glob("[!_]*.py"))
 SAMPLE_RESOLUTION = Resolution(8, 6)
@@ -71,13 +85,12 @@ def ticking(step_s: float) -> Callable[[], float]:
 class Published:
     """A source of the network and, behind it, a server that publishes until it is closed."""
 
-    def __init__(self, scheme: str, folder: Path) -> None:
-        info = SourceInfo("toy", SAMPLE_RESOLUTION, SAMPLE_RESOLUTION, events_origin="camera", frames_origin="camera")
-        self._server = Server(info, [("127.0.0.1", 0)] * 2 if scheme == "tcp" else
-                              [(here := Path(tempfile.mkdtemp(dir=folder))) / "e", here / "f"])
-        events, frames = (place.rpartition(":")[2] if scheme == "tcp" else place for place in self._server.places)
-        host = "127.0.0.1:" if scheme == "tcp" else ""
-        self._source = open_source(f"{scheme}://{host}{events}?frames={frames}", give_up_s=0)
+    def __init__(self, scheme: str, folder: Path, sensors: SensorSink | None = None) -> None:
+        info = SourceInfo("toy", SAMPLE_RESOLUTION, SAMPLE_RESOLUTION, events_origin="camera", frames_origin="camera",
+                          samples=("imu",))
+        self._server = Server(info, [("127.0.0.1", 0)] * 3 if scheme == "tcp" else
+                              [Path(tempfile.mkdtemp(dir=folder)) / kind for kind in ("e", "f", "i")])
+        self._source = open_source(self._server.uri, give_up_s=0, sensors=sensors)
         self._closed = threading.Event()
         threading.Thread(target=self._publish, daemon=True).start()
 
@@ -86,6 +99,7 @@ class Published:
             if self._closed.wait(0.005):
                 return
             self._server.publish(events_at(list(range(t_us, t_us + 50_000, 500))))
+            self._server.publish(imu_at(range(t_us, t_us + 50_000, 1000)))
             self._server.publish(frame_at(t_us + 50_000))
 
     def __getattr__(self, name: str) -> object:
@@ -106,8 +120,11 @@ class Published:
         self._server.close()
 
 
-def sample(name: str, folder: Path) -> str | Source:
-    """A URI, or a source, of a module, with stand-ins for hardware, or the path of a real recording."""
+def sample(name: str, folder: Path, sensors: SensorSink | None = None) -> str | Source:
+    """A URI, or a source, of a module, with stand-ins for hardware, or the path of a real recording.
+
+    sensors: gets the samples of what is a source.
+    """
     if (REAL / name).is_file():
         return str(REAL / name)
     if name == "video":
@@ -119,9 +136,10 @@ def sample(name: str, folder: Path) -> str | Source:
         return str(path)
     if name == "aedat4":
         path = folder / "sample.aedat4"
-        with Recorder(path, SAMPLE_RESOLUTION, SAMPLE_RESOLUTION, "simulated", "camera") as recorder:
+        with Recorder(path, SAMPLE_RESOLUTION, SAMPLE_RESOLUTION, "simulated", "camera", sensors=True) as recorder:
             for t_us in range(0, 500_000, 50_000):
                 recorder.write(events_at(list(range(t_us, t_us + 50_000, 500))))
+                recorder.write(imu_at(range(t_us, t_us + 50_000, 1000)))
                 recorder.write(frame_at(t_us + 50_000))
         return str(path)
     if name == "folder":
@@ -134,11 +152,11 @@ def sample(name: str, folder: Path) -> str | Source:
     if name == "rtsp":
         pytest.skip("rtsp needs a camera; test_network_camera.py reads the same way over HTTP")
     if name in ("tcp", "unix"):
-        return Published(name, folder)
+        return Published(name, folder, sensors)
     if name == "pair":
         return pair_uri(str(sample("aedat4", folder)), str(sample("video", folder)), 0)
     if name == "dv":
-        return dv.open_camera("dv://", [sys.executable, STANDIN, "camera"])
+        return dv.open_camera("dv://", [sys.executable, STANDIN, "camera"], sensors=sensors)
     return f"{name}://"
 
 
@@ -198,6 +216,25 @@ def test_items_come_in_order_of_their_begin(source: Source) -> None:
     begins = [item.t_us - item.exposure_us // 2 if isinstance(item, Frame) else int(item["t"][0])
               for item in some(source) if isinstance(item, Frame) or len(item)]
     assert begins == sorted(begins)
+
+
+@pytest.mark.parametrize("name", [
+    name for name in MODULES
+    if "sensors" in inspect.signature(importlib.import_module(f"streams.sources.{name}").open_source).parameters])
+def test_who_asks_for_samples_gets_them_in_order(name: str, tmp_path: Path) -> None:
+    heard = list[Samples]()
+    for sensors in (None, heard.append):
+        found = sample(name, tmp_path, sensors)
+        with open_source(found, **({"sensors": sensors} if sensors else {})) if isinstance(found, str) else found as it:
+            assert ("imu" in it.info.samples) == (sensors is not None)
+            for n_items, _ in enumerate(it):
+                if n_items > 20 and (heard or not sensors):
+                    break
+        assert bool(heard) == (sensors is not None)
+    assert {(samples.kind, samples.data.dtype) for samples in heard} == {("imu", IMU_DTYPE)}
+    t = np.concatenate([samples.data["t"] for samples in heard])
+    assert len(t) >= 10
+    assert (np.diff(t) > 0).all()
 
 
 def test_info_consumes_nothing_and_labels_what_there_is(sample_of: Callable[[], Source]) -> None:

@@ -7,18 +7,21 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from types import TracebackType
 
 import numpy as np
 
 from streams.types import (
+    IMU_DTYPE,
+    TRIGGER_DTYPE,
     Frame,
     InputError,
     Losses,
     Packet,
     Resolution,
+    Samples,
     SourceInfo,
     empty_packet,
     events_from_columns,
@@ -32,6 +35,22 @@ def events_at(times_us: list[int]) -> np.ndarray:
     index = np.arange(len(times_us))
     return events_from_columns(np.array(times_us, np.int64), index % SENSOR.width,
                                index % SENSOR.height, index % 2 == 0)
+
+
+def imu_at(times_us: Sequence[int]) -> Samples:
+    """IMU samples whose values tell their number."""
+    data = np.zeros(len(times_us), IMU_DTYPE)
+    for place, name in enumerate(IMU_DTYPE.names or ()):
+        data[name] = np.arange(len(times_us)) + place / 4
+    data["t"] = times_us
+    return Samples("imu", data)
+
+
+def triggers_at(times_us: Sequence[int]) -> Samples:
+    """Triggers of changing kind."""
+    data = np.zeros(len(times_us), TRIGGER_DTYPE)
+    data["t"], data["kind"] = times_us, 1 + np.arange(len(times_us)) % 3
+    return Samples("triggers", data)
 
 
 def random_events(count: int, span_us: int, seed: int = 0) -> np.ndarray:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 from streams.camera_options import apply
-from streams.dv_child.conversion import first_line, our_frame, samples_of
-from streams.isolation_child import Parent, Refused, serve
+from streams.dv_child.conversion import batches_of, first_line, our_frame, samples_of
+from streams.isolation_child import Message, Parent, Refused, serve
 from streams.types import EVENT_DTYPE, Events, Frame, Samples
 
 
@@ -28,7 +28,7 @@ def read_camera(parent: Parent, serial: str, options: dict[str, str], sensors: b
     except ValueError as error:
         raise Refused("option", str(error)) from None
     has_frames = camera.isFrameStreamAvailable()
-    opened = {
+    opened: Message = {
         "sensor": camera.getCameraName(),
         "event_resolution": camera.getEventResolution(),
         "frame_resolution": camera.getFrameResolution() if has_frames else None,
@@ -37,8 +37,8 @@ def read_camera(parent: Parent, serial: str, options: dict[str, str], sensors: b
         "start_us": None,
         "end_us": None,
     }
-    others = [("imu", camera.getNextImuBatch)] if camera.isImuStreamAvailable() else []
-    others += [("triggers", camera.getNextTriggerBatch)] if camera.isTriggerStreamAvailable() else []
+    others = batches_of(camera)
+    opened["samples"] = [kind for kind, _ in others] if sensors else []
 
     def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame | Samples]:
         while camera.isRunning():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,12 @@ def samples_of(kind: str, batch: Any) -> Samples:
     fields = [f"{what}{axis}" for what in ("accelerometer", "gyroscope", "magnetometer") for axis in "XYZ"]
     rows = [(int(one.timestamp), one.temperature, *(getattr(one, name) for name in fields)) for one in batch]
     return Samples("imu", np.array(rows, IMU_DTYPE))
+
+
+def batches_of(reader: Any) -> list[tuple[str, Callable[[], Any]]]:
+    """Kind and next batch (None when there is none) of the samples that a recording, camera or stream has."""
+    found = [("imu", reader.getNextImuBatch)] if reader.isImuStreamAvailable() else []
+    return found + ([("triggers", reader.getNextTriggerBatch)] if reader.isTriggerStreamAvailable() else [])
 
 
 def store_of(packet: Events) -> Any:

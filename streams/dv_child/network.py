@@ -1,4 +1,4 @@
-"""Task "network": AEDAT4 streams that a peer serves, events and frames each on a port or socket of their own."""
+"""Task "network": AEDAT4 streams that a peer serves, each on a port or socket of its own."""
 
 from __future__ import annotations
 
@@ -8,32 +8,37 @@ from collections.abc import Iterator
 from typing import Any
 
 from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
-from streams.dv_child.conversion import first_line, our_frame
+from streams.dv_child.conversion import batches_of, first_line, our_frame, samples_of
 from streams.isolation_child import Message, Parent, Refused, serve
-from streams.types import EVENT_DTYPE, Events, Frame
+from streams.types import EVENT_DTYPE, Events, Frame, Samples
 
 FRAME_WAITS_S = 0.05
 """How long a frame waits at most for the events before it: in a quiet scene none come. On a machine that is starved for
 longer it overtakes them; nothing is lost by that, a window takes both by their times."""
 
 
-def read_network(parent: Parent, events: list[str | int], frames: list[str | int] | None) -> None:
-    """Task "network": [address, port] or [path of a socket] of the events and the frames. Raises Refused."""
+CHECKS = {"events": "isEventStreamAvailable", "frames": "isFrameStreamAvailable", "imu": "isImuStreamAvailable",
+          "triggers": "isTriggerStreamAvailable"}
+
+
+def read_network(parent: Parent, sensors: bool = False, **places: list[str | int]) -> None:
+    """Task "network": places [address, port] or [path of a socket] of the events and, where wanted, of frames, imu and
+    triggers. Raises Refused."""
     import dv_processing as dv
 
     parent.send("started")
-    readers: list[Any] = []
-    for place in (events, frames):
+    readers: dict[str, Any] = {}
+    for kind, place in places.items():
         try:
-            readers.append(None if place is None else dv.io.NetworkReader(*place))
+            readers[kind] = dv.io.NetworkReader(*place)
         except RuntimeError as error:
             raise Refused("refused", first_line(error)) from None
-    for_events, for_frames = readers
-    if not for_events.isEventStreamAvailable():
-        raise Refused("refused", "it serves no events there")
-    if for_frames is not None and not for_frames.isFrameStreamAvailable():
-        raise Refused("refused", "it serves no frames there")
-    origins = [reader and (reader.getStreamDefinition().getMetadataValue(ORIGIN_KEY) or "camera") for reader in readers]
+        if not getattr(readers[kind], CHECKS[kind])():
+            raise Refused("refused", f"it serves no {kind} there")
+    for_events, for_frames = readers["events"], readers.get("frames")
+    origins = [reader and (reader.getStreamDefinition().getMetadataValue(ORIGIN_KEY) or "camera")
+               for reader in (for_events, for_frames)]
+    others = [each for kind in ("imu", "triggers") if kind in readers for each in batches_of(readers[kind])]
     opened: Message = {
         "sensor": for_events.getCameraName(),
         "event_resolution": for_events.getEventResolution(),
@@ -43,9 +48,10 @@ def read_network(parent: Parent, events: list[str | int], frames: list[str | int
         "filters": for_events.getStreamDefinition().getMetadataValue(FILTERS_KEY) or "",
         "start_us": None,
         "end_us": None,
+        "samples": [kind for kind, _ in others],
     }
 
-    def read(start_us: int | None, wanted: bool) -> Iterator[Events | Frame]:
+    def read(start_us: int | None, wanted: bool) -> Iterator[Events | Frame | Samples]:
         waiting: deque[tuple[float, Frame]] = deque()
         last_us: int | None = None
         while for_events.isRunning():
@@ -59,7 +65,9 @@ def read_network(parent: Parent, events: list[str | int], frames: list[str | int
             # The two connections are not equally fast: a frame waits a moment for the events before it.
             while waiting and _due(*waiting[0], last_us):
                 yield waiting.popleft()[1]
-            if store is None and picture is None:
+            arrived = [samples_of(kind, batch) for kind, next_batch in others if (batch := next_batch())]
+            yield from arrived
+            if store is None and picture is None and not arrived:
                 parent.beat()
                 while message := parent.receive(wait=False):
                     parent.handle(message)

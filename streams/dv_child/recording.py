@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
-from streams.dv_child.conversion import first_line, our_frame, samples_of
+from streams.dv_child.conversion import batches_of, first_line, our_frame, samples_of
 from streams.dv_child.reconstruction import WARM_UP_US, Reconstruction, announce_reconstruction
 from streams.isolation_child import Message, Parent, Refused, serve
 from streams.timeline import merge
@@ -38,6 +38,7 @@ def read_recording(parent: Parent, path: str, reconstruct: bool, sensors: bool =
         "filters": reader.getStreamMetadata("events").get(FILTERS_KEY, "") if has_events else "",
         "start_us": first_us if known else None,
         "end_us": last_us if known else None,
+        "samples": [kind for kind, _ in batches_of(reader)] if sensors else [],
     }
     accumulate = announce_reconstruction(opened, reconstruct)
 
@@ -51,16 +52,9 @@ def read_recording(parent: Parent, path: str, reconstruct: bool, sensors: bool =
         else:
             pictures = map(our_frame, iter(reader.getNextFrame, None)) if has_frames and frames else iter(())
             items = merge((packet for packet, _ in pairs), pictures)
-        return with_samples(items, _batches(reader)) if sensors else items
+        return with_samples(items, [_of_one(*each) for each in batches_of(reader)]) if sensors else items
 
     serve(parent, opened, read)
-
-
-def _batches(reader: Any) -> list[Iterator[Samples]]:
-    """The batches of the IMU and of the triggers, where the recording has them."""
-    found = [("imu", reader.getNextImuBatch)] if reader.isImuStreamAvailable() else []
-    found += [("triggers", reader.getNextTriggerBatch)] if reader.isTriggerStreamAvailable() else []
-    return [_of_one(kind, next_batch) for kind, next_batch in found]
 
 
 def _of_one(kind: str, next_batch: Callable[[], Any]) -> Iterator[Samples]:

@@ -54,11 +54,6 @@ def open_leniently(uri: str, **wishes: object) -> Source:
     return _open(name, uri, {option: value for option, value in wishes.items() if option in known})
 
 
-def knows(uri: str, option: str) -> bool:
-    """Whether this kind of source takes an option. Raises InputError like open_source."""
-    return option in inspect.signature(_module(_named(uri)[0]).open_source).parameters
-
-
 def _named(uri: str) -> tuple[str, str]:
     """The module that opens a source, and how it calls it. Raises InputError."""
     scheme, separator, _ = uri.partition("://")

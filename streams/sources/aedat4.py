@@ -88,7 +88,7 @@ class Aedat4Source:
             duration_us=None if start_us is None else end_us - start_us,
             events_origin=_known(opened["events_origin"], EventsOrigin),
             frames_origin=_known(opened["frames_origin"], FramesOrigin),
-            sensor=opened["sensor"], filters=opened.get("filters", ""),
+            sensor=opened["sensor"], filters=opened.get("filters", ""), samples=tuple(opened.get("samples", ())),
         )
 
     @property

@@ -15,9 +15,9 @@ from typing import Any
 
 from streams.camera_options import options_of, parsed
 from streams.isolation import Child, ChildError
-from streams.reconnection import GIVE_UP_S, Reconnecting
+from streams.reconnection import GIVE_UP_S, Reconnecting, reconnecting
 from streams.supervised import OPEN_S, SupervisedSource
-from streams.types import InputError, Losses, Samples, SensorSink
+from streams.types import InputError, Losses, SensorSink
 
 SCHEME = "dv://"
 
@@ -28,13 +28,7 @@ def open_source(uri: str, give_up_s: float = GIVE_UP_S, sensors: SensorSink | No
 
     give_up_s: how long to wait for a camera that was unplugged, 0 = not at all. sensors: gets IMU and triggers.
     """
-    def hand_over(samples: Samples) -> None:
-        if sensors is not None and (placed := source.placed(samples)) is not None:
-            sensors(placed)
-
-    source = Reconnecting(lambda losses: open_camera(uri, losses=losses, sensors=hand_over if sensors else None),
-                          give_up_s)
-    return source
+    return reconnecting(lambda losses, sink: open_camera(uri, losses=losses, sensors=sink), give_up_s, sensors)
 
 
 def open_camera(uri: str, child_argv: Sequence[str] | None = None, losses: Losses | None = None,

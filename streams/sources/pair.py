@@ -22,7 +22,7 @@ from streams.live_pair import LivePair, joined
 from streams.pairing import STEP_US, Changes, Estimate, estimate, sentence
 from streams.sources import open_leniently
 from streams.timeline import merge
-from streams.types import Frame, InputError, Losses, Packet, Source, SourceInfo
+from streams.types import Frame, InputError, Losses, Packet, SensorSink, Source, SourceInfo
 
 SCHEME = "pair://"
 REACH_US = 5_000_000
@@ -37,16 +37,20 @@ def pair_uri(events: str, frames: str, offset_ms: float | None = None) -> str:
     return f"{SCHEME}?{urlencode({'events': events, 'frames': frames, **offset})}"
 
 
-def open_source(uri: str) -> RecordedPair | LivePair:
+def open_source(uri: str, sensors: SensorSink | None = None) -> RecordedPair | LivePair:
     """Open pair://?events=URI&frames=URI[&offset_ms=MS]. Raises InputError for wrong options, a first source without
-    events, a second without frames, and a recording beside a live source."""
+    events, a second without frames, and a recording beside a live source.
+
+    sensors: gets IMU and triggers of the first.
+    """
     events_uri, frames_uri, offset_us = _parsed(uri)
     opened: list[Source] = []
     try:
         for place in (events_uri, frames_uri):
             # Frames that are made of events and events that are made of frames would be thrown away.
-            simulate = place is not frames_uri
-            opened.append(open_leniently(place, reconstruct_frames=False, simulate=simulate))
+            of_events = place is not frames_uri
+            opened.append(open_leniently(place, reconstruct_frames=False, simulate=of_events,
+                                         sensors=sensors if of_events else None))
         events, frames = opened
         if events.info.event_resolution is None:
             raise InputError(f"{events_uri} has no events; give the event camera or its recording first")
