@@ -78,7 +78,8 @@ def main() -> None:
 @model_options
 def demo(source: str | None, host: str, port: int, login: str | None, no_browser: bool, models: ModelOptions,
          filters: tuple[str, ...]) -> None:
-    """Open the web page on a recording or a camera. --filter is for --source; the page has a noise filter too."""
+    """Open the web page on a recording or a camera. --filter is for --source and everybody; on the page
+    everybody chooses filters for himself, but those that take a file."""
     from app.demo import run
 
     run(source, host, port, not no_browser, models, login, filters)

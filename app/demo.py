@@ -97,8 +97,8 @@ def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
                     Players({first: filters}).open, conversations(pairs), pairs.names,
                     SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads),
                     find_cameras, network="tcp", open_webcam=open_webcam,
-                    save_part=lambda uri, part, out, view: save_part(uri, part, out, view,
-                                                                     filters if uri == first else ()))
+                    save_part=lambda uri, part, out, view, chosen: save_part(
+                        uri, part, out, view, [*(filters if uri == first else ()), *chosen]))
 
 
 def measured_curves(folder: Path) -> dict[str, Curve]:

@@ -3,6 +3,7 @@
     source = filtered(open_source("drive.aedat4"), ["noise:5", "rotate:90"])
     for item in source: ...                   # the same types; its info tells the new resolution
     filter_counts(source)                     # [FilterCount("noise:5", 6676, 5120), ...]
+    fitting(source.info, ["roi:0,0,9999,1"])  # ([], {"roi": "the region ... sticks out of ..."})
 
 Filters run in the order in which they are given, on events as they come and on the pictures beside them, so that both
 views keep one geometry. What passes does not depend on how the stream is cut into packets.
@@ -158,7 +159,7 @@ class Filtered:
 
         self._source = source
         self._filters = [create(spec) for spec in specs]
-        self.counts = [FilterCount(spec) for spec in specs]
+        self._counts = [FilterCount(spec) for spec in specs]
         self.losses = source.losses
         self._held: Events | None = None
         self._info = self._prepared(source.info)
@@ -178,7 +179,7 @@ class Filtered:
         return replace(info, event_resolution=info.event_resolution and resolution, frame_resolution=frames,
                        format=info.format or type(self._source).__module__.rpartition(".")[2],
                        filters=", ".join([*([info.filters] if info.filters else []),
-                                          *(count.filter for count in self.counts)]))
+                                          *(count.filter for count in self._counts)]))
 
     def _learn(self) -> None:
         """Let filters that learn see the first part of a recording before its first event is given out."""
@@ -193,10 +194,15 @@ class Filtered:
                 break
         for each in self._filters:
             each.settle()
-        self.counts = [FilterCount(count.filter) for count in self.counts]
+        self._counts = [FilterCount(count.filter) for count in self._counts]
         self.seek(info.start_us)
         # what was lost there is counted when it is read
         vars(self.losses).update(vars(before))
+
+    @property
+    def counts(self) -> list[FilterCount]:
+        """What each filter has let through so far, those of the source behind this one first."""
+        return [*filter_counts(self._source), *self._counts]
 
     @property
     def _learning(self) -> bool:
@@ -219,7 +225,6 @@ class Filtered:
                 yield item
             else:
                 packet = self._events(item)
-                self.losses.n_filtered += len(item) - len(packet)
                 if len(packet) and self._begins_too_late(packet, begin_us):
                     self._held = packet
                 else:
@@ -235,7 +240,7 @@ class Filtered:
     def _events(self, events: Events) -> Events:
         if not self._came.contains(events):
             events = chosen(events, (events["x"] < self._came.width) & (events["y"] < self._came.height))
-        for each, count in zip(self._filters, self.counts, strict=True):
+        for each, count in zip(self._filters, self._counts, strict=True):
             count.n_in += len(events)
             if len(events):
                 events = each.events(events)
@@ -286,4 +291,21 @@ def filtered(source: Source, specs: Sequence[str]) -> Source:
 
 def filter_counts(source: Source) -> list[FilterCount]:
     """What each filter of a source has let through so far; nothing without filters."""
-    return source.counts if isinstance(source, Filtered) else []
+    counts: list[FilterCount] = getattr(source, "counts", [])
+    return counts
+
+
+def fitting(info: SourceInfo, specs: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Those of some filters, NAME[:VALUE] each, that fit a source, in order, and by NAME why the others do not."""
+    from streams.filters import create
+
+    resolution, fit, reasons = info.event_resolution or info.frame_resolution, list[str](), dict[str, str]()
+    for spec in specs:
+        try:
+            if resolution is None:
+                raise InputError(f"{info.name} does not tell its size, and filters need it")
+            resolution = create(spec).prepare(resolution, info.sensor)
+            fit.append(spec)
+        except InputError as error:
+            reasons[spec.partition(":")[0]] = str(error)
+    return fit, reasons

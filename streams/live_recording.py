@@ -79,15 +79,18 @@ class LiveRecording:
             self.n_frames += is_frame
             self.n_events += 0 if is_frame else len(item)  # type: ignore[arg-type]
 
+    def end(self, reason: str) -> None:
+        """Take no more; the file is still to be closed."""
+        with self._lock:
+            self.ended = self.ended or reason
+
     def close(self) -> None:
         """Finish the file; may be called any number of times. Raises InputError when the disk failed."""
-        with self._lock:
-            self.ended = self.ended or "it was stopped"
+        self.end("it was stopped")
         self._recorder.close()
 
     def discard(self) -> None:
         """End without a file."""
-        with self._lock:
-            self.ended = self.ended or "it was given up"
+        self.end("it was given up")
         self._recorder.abort()
         self.path.unlink(missing_ok=True)

@@ -15,10 +15,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from streams.filtering import FilterCount, filter_counts
 from streams.readahead import ReadAhead
 from streams.timeline import Timeline
 from streams.types import Events, Frame, InputError, Packet, Source, Window
@@ -30,6 +31,8 @@ POLL_S = 0.05
 LOOP_HISTORY_US = 1_000_000
 """What must be there before the start of a range that plays again and again, so that going back reads nothing."""
 SHORTEST_LOOP_US = 10_000
+HAND_OVER_S = 60.0
+"""Patience with a source that is being read, or counted from its start to its end."""
 DELAYS = 200
 """So many newest items of a live source say how late it is."""
 
@@ -42,9 +45,9 @@ class PlayerState:
     oldest_us, newest_us: what can be shown at all: the recording, or what is kept of a live source. following: a
     live source shows its newest data. ended: the last of the recording is shown. loading: the data for the
     playhead is not here yet. error: why reading stopped, one sentence. event_rate_hz: over the last 200 ms of
-    recording. n_dropped, n_rejected, damage, n_gaps, outage, arrived_s, skew, n_filtered: see streams.types.Losses.
-    delay_s: how long at most 95 % of the newest items of a live source took from their arrival here until they could
-    be shown.
+    recording. n_dropped, n_others_dropped, n_rejected, damage, n_gaps, outage, arrived_s, skew: see
+    streams.types.Losses. filters: what each filter of the source has let through so far. delay_s: how long at most
+    95 % of the newest items of a live source took from their arrival here until they could be shown.
     """
 
     position_us: int
@@ -69,7 +72,8 @@ class PlayerState:
     arrived_s: float | None = None
     delay_s: float | None = None
     skew: str | None = None
-    n_filtered: int = 0
+    n_others_dropped: int = 0
+    filters: tuple[FilterCount, ...] = ()
 
 
 class Player:
@@ -78,19 +82,21 @@ class Player:
     history_us, ahead_us: how much is kept behind and read ahead of the playhead. clock: seconds, monotonic.
     loop: begin again at the end. max_bytes: size of the buffer; dense data shortens the history first.
     A file begins paused at its start, a live source plays from the beginning and always at speed 1.
+    filters: what somebody who looks here chose to look through, see streams.refiltering; bare: the source before them.
     """
 
     def __init__(self, source: Source, history_us: int = 6_000_000, ahead_us: int = 2_000_000,
                  clock: Callable[[], float] = time.monotonic, *, loop: bool = False,
                  max_bytes: int = 512 << 20) -> None:
         self.source, self.info, self.loop = source, source.info, loop
+        self.bare, self.filters = source, tuple[str, ...]()
         self._clock = clock
         self._buffer = ReadAhead(source, history_us, ahead_us, max_bytes)
         self._frozen: Timeline | None = None
         self._taps: list[Callable[[Packet], None]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closed = self._handed_over = False
         self._seek_us: int | None = None
         self._bins_wanted: set[int] = set()
         self._histograms: dict[int, np.ndarray] = {}
@@ -112,12 +118,46 @@ class Player:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        if self._handed_over:
+            return
         if self._thread is not None:
             # The source is closed under a reading thread only when that does not come back by itself.
             self._thread.join(0.2 if self.info.live else 1.0)
         self.source.close()
         if self._thread is not None:
             self._thread.join(5.0)
+
+    def hand_over(self) -> Source:
+        """Stop reading for good and give away the source before the filters, open; what was read is still shown.
+
+        Raises InputError, and closes everything, when reading does not stop.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(HAND_OVER_S)
+            if self._thread.is_alive():
+                self.source.close()
+                raise InputError(f"{self.info.name} does not answer; open it again")
+        self._handed_over = True
+        return self.bare
+
+    def stand_as(self, other: Player) -> None:
+        """Before start(): go on in a recording where another player of it stands, as that one plays."""
+        with other._changed, self._changed:
+            other._advance()
+            self._clock = other._clock
+            self._buffer.continue_(other._buffer)
+            self._histograms = dict(other._histograms)
+            self._playing, self._speed, self._loop_us = other._playing, other._speed, other._loop_us
+            if self._buffer.begin_us is not None:
+                self._jump(other._position_us)
+
+    @property
+    def history_us(self) -> int:
+        """How much is kept behind the playhead."""
+        return self._buffer.history_us
 
     @property
     def closed(self) -> bool:
@@ -194,10 +234,12 @@ class Player:
             self._loop_us = span_us
             self._changed.notify_all()
 
-    def tap(self, hear: Callable[[Packet], None]) -> Callable[[], None]:
+    def tap(self, hear: Callable[[Packet], None], kept: bool = False) -> Callable[[], None]:
         """Let hear(item) have everything that is read from now on, at once in the reading thread; call what you get to
-        end that. It must be quick and never raise."""
+        end that. It must be quick and never raise. kept: first what is in the buffer, from this thread."""
         with self._changed:
+            for item in self._buffer.timeline.items() if kept else ():
+                hear(item)
             self._taps.append(hear)
 
         def release() -> None:
@@ -224,7 +266,8 @@ class Player:
                 oldest_us=buffer.from_us if self.info.live else buffer.start_us,
                 newest_us=buffer.stop_us, following=self.info.live and self._playing, n_gaps=losses.n_gaps,
                 outage=losses.outage, arrived_s=losses.arrived_s, delay_s=self._delay_s(), skew=losses.skew,
-                n_filtered=losses.n_filtered)
+                n_others_dropped=losses.n_others_dropped,
+                filters=tuple(replace(count) for count in filter_counts(self.source)))
 
     def events(self, start_us: int, end_us: int) -> Events:
         """Events in [start_us, end_us) that are in the buffer, sorted, a copy."""

@@ -115,6 +115,11 @@ class ReadAhead:
         self.settled_us, self.exhausted, self.error = None, False, None
         return self._from_us
 
+    def continue_(self, other: ReadAhead) -> None:
+        """Know of the recording what another buffer of it does, before anything is read."""
+        self.begin_us, self.duration_us, self.last_us = other.begin_us, other.duration_us, other.last_us
+        self._from_us = self.start_us
+
     def forget(self, playhead_us: int) -> None:
         """Release what lies too far behind the playhead."""
         from_us = playhead_us - int(self.history_us * HISTORY_SLACK)

@@ -122,6 +122,10 @@ class Timeline:
         index = bisect_right(self._frames, t_us, key=_time)
         return self._frames[index - 1] if index else None
 
+    def items(self) -> list[Packet]:
+        """All packets and frames, ordered by where they begin."""
+        return sorted([*self._packets, *self._frames], key=lambda item: begins_us(item) or 0)
+
     def window(self, start_us: int, end_us: int, clock_start_us: int) -> Window:
         """Everything in [start_us, end_us). Raises InputError when the source never told a resolution."""
         if self.resolution is None:

@@ -172,14 +172,12 @@ class Losses:
     outage: one sentence while a live source is away or silent, None while it delivers.
     damage: one sentence when the recording is damaged and reading ended early, else None.
     arrived_s: time.monotonic() when the newest item that a live source handed over had reached this machine.
-    n_filtered: events held back by the filters that were asked for, which is no loss.
     skew: one sentence on how the clocks of events and frames were joined where they come from two devices.
     """
 
     n_rejected: int = 0
     n_dropped: int = 0
     n_others_dropped: int = 0
-    n_filtered: int = 0
     n_clamped: int = 0
     n_restarts: int = 0
     n_gaps: int = 0

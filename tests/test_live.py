@@ -442,7 +442,7 @@ class Clock:
 def test_a_live_view_looks_back_in_slow_motion_and_catches_up() -> None:
     source = FeedSource(toy_info(live=True, start_us=None))
     player, clock = Player(source, history_us=4_000_000).start(), Clock()
-    view = LiveView(player, player.close, clock)
+    view = LiveView(player, player.close, clock=clock)
     source.feed(*[events_at(list(range(at, at + 100_000, 10_000))) for at in range(0, 10_000_000, 100_000)])
     assert player.wait_until(lambda state: state.position_us == 9_990_000)
     assert view.state().following

@@ -241,7 +241,8 @@ def test_a_link_restores_source_time_question_and_settings(browser: playwright.B
     opened.page.wait_for_function("location.search.includes('q=')")
     assert "source=square" in opened.page.url
     query = urlencode({"source": "reconstructed", "t": 7.5, "q": TREE, "drafter": "recall", "temperature": 0.4,
-                       "seed": 3, "window": 1.5, "rule": "rm -rf", "budget": 4, "noise": "off"})
+                       "seed": 3, "window": 1.5, "rule": "rm -rf", "budget": 4,
+                       "filter": "noise:7 roi:0,0,120,100 hot:/etc/passwd"})
     linked = visit(browser, running, path=f"/?{query}")
     linked.page.wait_for_function("pf.answers.whose() === 'question' && pf.answers.shown().done")
     assert linked.page.evaluate("[pf.answers.shown().start_s, pf.answers.shown().end_s]") == [6, 7.5]
@@ -252,7 +253,9 @@ def test_a_link_restores_source_time_question_and_settings(browser: playwright.B
     expect(linked.page.locator(".view[data-kind='2'] .origin")).to_have_text("reconstructed from events")
     linked.page.locator("#settings").get_by_role("button", name="Settings").click()
     expect(linked.page.locator("#drafter input")).to_have_value(re.compile("recall"))
-    expect(linked.page.get_by_label("noise filter")).to_be_checked()
+    expect(linked.page.locator(".filters .on")).to_have_text("noise:7, roi:0,0,120,100")
+    expect(linked.page.get_by_label("Milliseconds in which an event needs company")).to_have_value("7")
+    assert str(models.asked[-1][1].resolution) == "120x100"
     expect(linked.page.locator("#temperature input[type=number]")).to_have_value("0.4")
     linked.page.close()
     assert linked.faults == []

@@ -21,6 +21,7 @@ from toy_services import MARKUP, SLOW, TREE, ToyModels, said, toy_services
 
 from ui.answer_messages import Marked
 from ui.links import Link, read_link, write_link
+from ui.looking_through import MOST_SPECS
 from ui.services import AskSettings
 from ui.subtitles import srt, vtt
 
@@ -177,14 +178,15 @@ OFFERED = {"drafter": ["vlm", "recall"], "rule": ["", "typical"], "pair": ["mini
 
 def test_a_link_reads_back_as_it_was_written(running: Running, token: str) -> None:
     header = {"question": "Why & how? ${x}", "start_s": 1.5, "end_s": 4.0, "drafter": "recall", "temperature": 0.7,
-              "seed": 2, "budget": 4, "top_k": 0, "top_p": 1.0, "rule": "typical", "pair": "", "noise_filter": True}
+              "seed": 2, "budget": 4, "top_k": 0, "top_p": 1.0, "rule": "typical", "pair": "",
+              "filters": ["noise:5", "roi:0,0,9,9"]}
     query = write_link("Bundled story", header)
     assert not re.search(r"[ <>${}\"]", query)
     values = dict(httpx.QueryParams(query[1:]))
     link = read_link(values, OFFERED)
     assert link == Link("Bundled story", 4.0, "Why & how? ${x}", 2.5,
-                        AskSettings("recall", 0.7, 2, "typical", 4), noise_filter=True)
-    assert not read_link({"noise": "<b>"}, OFFERED).noise_filter
+                        AskSettings("recall", 0.7, 2, "typical", 4), filters=("noise:5", "roi:0,0,9,9"))
+    assert len(read_link({"filter": "noise " * 500}, OFFERED).filters) == MOST_SPECS
     assert take(running, "link", token).text == write_link("square", {"question": TREE, "start_s": 2.0, "end_s": 3.0})
 
 

@@ -19,8 +19,6 @@ import pytest
 from test_page_browser import Running, Visit, browser, chromium, visit  # noqa: F401
 from toy_services import SLOW, toy_services
 
-from ui.quieting import without_noise
-
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 pytestmark = pytest.mark.browser
@@ -55,6 +53,11 @@ def test_wcag_2_aa_by_axe(browser: playwright.Browser, running: Running, theme: 
     expect(page.locator("#stop")).to_be_hidden()
     page.get_by_role("button", name="select a part").click()
     page.get_by_text("Your file", exact=True).click()
+    page.locator(".filters summary").click()
+    page.get_by_label("only a region").check()
+    page.get_by_label("Region as").fill("1,2")
+    page.get_by_label("Region as").press("Enter")
+    expect(page.locator("[data-filter=roi] .told")).to_contain_text("roi takes X,Y,WIDTH,HEIGHT")
     page.locator("#settings").get_by_role("button", name="Settings").click()
     expect(page.locator("#drafter input")).to_be_visible()
     # the fade of Gradio's accordion changes contrast while it runs
@@ -83,7 +86,7 @@ def test_everything_of_the_stage_is_reached_with_the_keyboard(browser: playwrigh
     wanted = {"Pause", "One step back", "One step forward", "Position in the recording", "Start of the selected part",
               "End of the selected part", "Speed", "select a part", "back to the whole recording", "loop",
               "How events are drawn", "Milliseconds of events in the picture", "Event colours", "layout",
-              "captions", "noise"}
+              "captions", "Filters none: every event passes"}
     assert wanted <= reached
     page.locator("h1").click()
     page.keyboard.press("o")
@@ -213,26 +216,48 @@ def test_four_visitors_each_with_their_own(browser: playwright.Browser, running:
     assert all(opened.session.player is None for opened in visits)
 
 
-def test_the_noise_filter_acts_at_once_for_one_visitor_and_is_counted(browser: playwright.Browser,  # noqa: F811
-                                                                      running: Running) -> None:
+def test_filters_act_where_one_is_for_one_visitor_and_are_counted(browser: playwright.Browser,  # noqa: F811
+                                                                  running: Running) -> None:
     one, other = visit(browser, running), visit(browser, running)
     page, drawn = one.page, f"({DRAWN})(\".view[data-kind='1'] canvas\")"
-    player, span_us = one.session.player, (10_000_000 - 33_000, 10_000_000)
-    player.pause()
-    player.seek(10_000_000)
+    one.session.player.pause()
+    one.session.player.seek(10_000_000)
     one.until(lambda session: not session.player.state().loading)
-    loud, (quiet, _) = player.events(*span_us), without_noise(player, *span_us)
-    loud_pixels, quiet_pixels = (len(np.unique(events[["x", "y"]])) for events in (loud, quiet))
-    assert 0 < quiet_pixels < loud_pixels
-    page.wait_for_function(f"{drawn} === {loud_pixels}")
-    page.get_by_label("noise filter").check()
-    page.wait_for_function(f"{drawn} === {quiet_pixels}")
-    expect(page.locator(".health")).to_contain_text(re.compile(r"[1-9]\d* events/s hidden as noise"))
-    assert one.session.narrator.quiet
-    assert not other.session.view.noise
-    page.get_by_label("noise filter").uncheck()
-    page.wait_for_function(f"{drawn} === {loud_pixels}")
-    expect(page.locator(".health")).not_to_contain_text("hidden as noise")
+    untouched = other.session.player
+
+    def pixels() -> int:
+        return len(np.unique(one.session.player.events(10_000_000 - 33_000, 10_000_000)[["x", "y"]]))
+
+    loud = pixels()
+    page.wait_for_function(f"{drawn} === {loud}")
+    page.locator(".filters summary").click()
+    page.get_by_label("no background activity").check()
+    one.until(lambda session: session.filters == ("noise:5",) and not session.player.state().loading)
+    assert 0 < pixels() < loud
+    page.wait_for_function(f"{drawn} === {pixels()}")
+    row = page.locator("[data-filter=noise] .told")
+    expect(row).to_have_text(re.compile(r"held back [1-9]\d* k? ?of \d+ k events \(\d+\.\d %\)"))
+    expect(page.locator(".health")).to_contain_text("events held back by filters")
+    page.get_by_label("Region as").fill("10, 20, 500, 30")
+    page.get_by_label("Region as").press("Enter")
+    wrong = page.locator("[data-filter=roi]")
+    expect(wrong.locator(".told")).to_have_text(
+        "the region 10,20,500,30 sticks out of 240x180 pixels; choose a smaller one")
+    assert one.session.filters == ("noise:5",)
+    page.get_by_label("Region as").fill("10,20,100,30")
+    page.get_by_label("Region as").press("Enter")
+    page.get_by_label("turned clockwise").check()
+    expect(page.locator(".chip.source")).to_contain_text("30x100")
+    expect(wrong).not_to_have_class("wrong")
+    shapes = page.evaluate("[...document.querySelectorAll('.view')].map(view => view.style.aspectRatio)")
+    assert shapes == ["30 / 100"] * 2
+    assert one.session.playing().at_s == 10
+    assert (other.session.player, other.session.filters) == (untouched, ())
+    for name in ("no background activity", "only a region", "turned clockwise"):
+        page.get_by_label(name).uncheck()
+    expect(page.locator(".filters .on")).to_have_text("none: every event passes")
+    page.wait_for_function(f"{drawn} === {loud}")
+    expect(page.locator(".health")).not_to_contain_text("held back")
     assert one.faults == []
     page.close()
     other.page.close()
@@ -247,12 +272,16 @@ def test_a_page_that_was_forgotten_goes_on_where_it_was(browser: playwright.Brow
     expect(page.locator("#chat")).to_contain_text("A red square moves")
     page.get_by_label("Recording", exact=True).select_option("reconstructed")
     page.wait_for_function("document.querySelector('.chip.source').textContent.startsWith('reconstructed ')")
+    page.locator(".filters summary").click()
+    page.get_by_label("no background activity").check()
+    expect(page.locator(".filters .on")).to_have_text("noise:5")
     sessions.drop(next(key for key, session in sessions._by_hash.items() if session is opened.session))
     expect(page.locator(".conn")).to_have_text("reconnected: this page had been forgotten")
     page.wait_for_function("document.querySelector('.chip.source').textContent.startsWith('reconstructed ')")
     opened.ask("How many objects are there?")
     expect(page.locator("#chat")).to_contain_text("There are two objects")
     expect(page.locator("#chat")).to_contain_text("A red square moves")
+    expect(page.locator(".filters .on")).to_have_text("noise:5")
     page.close()
 
 

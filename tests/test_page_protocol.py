@@ -127,7 +127,8 @@ def test_pictures_carry_kind_and_time() -> None:
     ('{"k":"range","v":[1,2.5]}', Command("range", (1.0, 2.5))),
     ('{"k":"range","v":null}', Command("range", None)),
     ('{"k":"follow"}', Command("follow")),
-    ('{"k":"noise","v":true}', Command("noise", True)),
+    ('{"k":"filters","v":["noise:5"]}', Command("filters", ("noise:5",))), ('{"k":"filters","v":[5]}', None),
+    ('{"k":"filters","v":"noise"}', None),
     ('{"k":"palette","v":"grey"}', Command("palette", "grey")),
     ('{"k":"captions","v":false}', Command("captions", False)),
 ])

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from streams.player import PlayerState
 from streams.types import InputError, Window
 from ui.answer_messages import Who
-from ui.quieting import quiet_window
 from ui.services import AskSettings
 from ui.sharing import Watched
 from ui.trace import Trace
@@ -30,8 +29,8 @@ BEHIND_US, AHEAD_US = 5_500_000, 1_500_000
 @dataclass(eq=False)
 class Asking:
     """One question; player: what it is about. trace: an answer to play back instead. comparing: a window to measure
-    both ways of answering on instead. quiet: without background activity. place: how many others the models serve
-    first. over: its last word is said, although who makes the answer may still have to tidy up.
+    both ways of answering on instead. place: how many others the models serve first. over: its last word is said,
+    although who makes the answer may still have to tidy up.
     """
 
     who: Who
@@ -42,7 +41,6 @@ class Asking:
     settings: AskSettings
     trace: Trace | None = None
     comparing: Window | None = None
-    quiet: bool = False
     cancel: threading.Event = field(default_factory=threading.Event)
     text: str = ""
     place: int = 0
@@ -81,8 +79,7 @@ class Asking:
         """The window that is asked about, once its data is there. Raises InputError when there is none."""
         self._bring_near()
         self.player.wait_until(lambda state: state.error is not None or (not state.loading and self._read(state)))
-        window = self.player.window(self.end_us, self.length_us)
-        return quiet_window(self.player, window) if self.quiet else window
+        return self.player.window(self.end_us, self.length_us)
 
     def _read(self, state: PlayerState) -> bool:
         stop_us = self.end_us if state.duration_us is None else state.start_us + state.duration_us

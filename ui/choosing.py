@@ -30,6 +30,11 @@ def choose(session: Session, choice: Choice) -> None:
     _begin(lambda: _open(session, choice))
 
 
+def look_through_soon(session: Session) -> None:
+    """Look through the filters that are wanted, in a thread of its own: one may have to learn first."""
+    _begin(session.look_through)
+
+
 def look_for_cameras(session: Session) -> None:
     """Tell the page which cameras are plugged in, in a thread of its own."""
     _begin(lambda: _look(session))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlencode
 
+from ui.looking_through import LONGEST_SPEC, MOST_SPECS
 from ui.services import AskSettings
 
 LONGEST = 500
@@ -26,14 +27,14 @@ HOTTEST, LEAST_TOP_P = 1.5, 0.05
 @dataclass(frozen=True)
 class Link:
     """What an address asks for. source: label of a recording; t_s: where the window ends; None = not said.
-    noise_filter: without background activity."""
+    filters: NAME[:VALUE] each, to look through."""
 
     source: str | None = None
     t_s: float | None = None
     question: str = ""
     window_s: float = 1.0
     settings: AskSettings = field(default_factory=AskSettings)
-    noise_filter: bool = False
+    filters: tuple[str, ...] = ()
 
 
 def write_link(source: str | None, header: Mapping[str, Any]) -> str:
@@ -43,7 +44,7 @@ def write_link(source: str | None, header: Mapping[str, Any]) -> str:
     values |= {"t": round(header["end_s"], 3), "q": header["question"]}
     window_s = round(header["end_s"] - header["start_s"], 3)
     values |= {"window": window_s} if window_s != 1.0 else {}
-    values |= {"noise": "off"} if header.get("noise_filter") else {}
+    values |= {"filter": " ".join(header["filters"])} if header.get("filters") else {}
     values |= {of.name: header[of.name] for of in fields(AskSettings)
                if of.name in header and header[of.name] != getattr(default, of.name)}
     return "?" + urlencode(values)
@@ -64,7 +65,7 @@ def read_link(query: Mapping[str, str], offered: Mapping[str, Collection[str]]) 
                            top_p=_number(query.get("top_p"), 1.0, LEAST_TOP_P, 1.0), **named)
     question = query.get("q", "").strip()[:LONGEST]
     return Link(query.get("source"), t_s if t_s >= 0 else None, question, window_s, settings,
-                query.get("noise") == "off")
+                tuple(spec[:LONGEST_SPEC] for spec in query.get("filter", "").split()[:MOST_SPECS]))
 
 
 def _number(text: str | None, default: float, low: float, high: float) -> float:

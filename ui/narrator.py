@@ -27,14 +27,12 @@ CAPTION_QUESTION = "What is happening?"
 class Narrator:
     """Answers for one visitor, in one worker thread.
 
-    captions: whether captions run. watched: whether anybody looks (no captions for a hidden tab). quiet: whether
-    windows are read without background activity. settings: how to answer; the next answer takes them. teller: makes
-    the answers, keeps their traces.
+    captions: whether captions run. watched: whether anybody looks (no captions for a hidden tab). settings: how to
+    answer; the next answer takes them. teller: makes the answers, keeps their traces.
     """
 
     def __init__(self, services: Services, publish: Publish, turns: Turns) -> None:
         self.captions = True
-        self.quiet = False
         self.watched = False
         self.settings = AskSettings()
         self.teller = Teller(services, publish, turns)
@@ -94,8 +92,7 @@ class Narrator:
             end_us = about_now(state, length_us)
             if range_s is not None and not state.live:
                 end_us, length_us = about_range(state, *range_s)
-            return self._begin(Asking("question", question, self._player, end_us, length_us, self.settings,
-                                      quiet=self.quiet))
+            return self._begin(Asking("question", question, self._player, end_us, length_us, self.settings))
 
     def compare(self) -> Asking | None:
         """Measure the last question with and without guesses; None while another is answered.
@@ -172,5 +169,5 @@ class Narrator:
                 return None
             self._clock.take(state.position_us)
             self._running = Asking("caption", CAPTION_QUESTION, self._player, state.position_us,
-                                   self._clock.window_us, self.settings, quiet=self.quiet)
+                                   self._clock.window_us, self.settings)
             return self._running

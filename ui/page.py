@@ -28,6 +28,7 @@ def build_page(handlers: Handlers, services: Services, api: Api) -> gr.Blocks:
             with gr.Column(scale=7, min_width=340):
                 parts.build_sources()
                 stage = parts.build_stage()
+                parts.build_filters()
                 parts.build_words()
                 trace = parts.build_take_away()
             with gr.Column(scale=4, min_width=320):

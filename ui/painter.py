@@ -12,12 +12,11 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ui.protocol import EVENT_PICTURE, RGB_PICTURE, picture_message
-from ui.quieting import without_noise
 from ui.render import SHADES, event_image, event_png, frame_jpeg, look_back_us, with_palette
 
 if TYPE_CHECKING:
     from streams.player import PlayerState
-    from streams.types import Events, Frame
+    from streams.types import Frame
     from ui.session import Session
     from ui.sharing import Watched
 
@@ -59,7 +58,7 @@ class Painter:
         resolution, view = player.info.event_resolution, self._session.view
         if resolution is None:
             return None
-        scene = (state.position_us, view.style, view.accumulation_ms, view.noise, state.loading)
+        scene = (state.position_us, view.style, view.accumulation_ms, state.loading)
         if scene == self._scene and view.palette == self._palette:
             return None
         if scene == self._scene and self._png:
@@ -67,19 +66,11 @@ class Painter:
         else:
             end_us, span_us = state.position_us, view.accumulation_ms * 1000
             start_us = max(state.start_us, end_us - look_back_us(view.style, span_us))
-            events = self._seen(player, start_us, end_us)
+            events = player.events(start_us, end_us)
             indices = event_image(events, resolution, view.style, end_us, span_us)
             self._png = event_png(indices, view.palette, 1 if view.style == "events" else SHADES)
         self._scene, self._palette = scene, view.palette
         return self._png
-
-    def _seen(self, player: Watched, start_us: int, end_us: int) -> Events:
-        """The events of a picture, as the visitor wants them; tells the session how many were left out."""
-        if not self._session.view.noise:
-            return player.events(start_us, end_us)
-        events, n_hidden = without_noise(player, start_us, end_us)
-        self._session.noise_hz = round(n_hidden * 1e6 / max(1, end_us - start_us))
-        return events
 
     def _rgb(self, player: Watched, state: PlayerState) -> bytes | None:
         if player.info.frame_resolution is None:

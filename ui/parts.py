@@ -16,9 +16,9 @@ import gradio as gr
 from ui.links import HOTTEST, LEAST_TOP_P, LONGEST_S, SHORTEST_S
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("bus.js", "answers.js", "head.js", "sources.js", "stage.js", "scrubber.js", "words.js", "chart.js",
-           "tiles.js", "race.js", "takeaway.js")
-STYLES = ("ui.css", "sources.css", "stage.css", "answers.css")
+SCRIPTS = ("bus.js", "answers.js", "head.js", "sources.js", "stage.js", "scrubber.js", "filters.js", "words.js",
+           "chart.js", "tiles.js", "race.js", "takeaway.js")
+STYLES = ("ui.css", "sources.css", "stage.css", "filters.css", "answers.css")
 QUESTIONS = ["What is happening?", "Describe the scene in detail.", "How many objects are there?",
              "What color is the car?"]
 
@@ -54,6 +54,11 @@ def build_stage() -> gr.HTML:
     return _live("stage.html", "pf.stage(element);"
                  " watch('value', () => { if (props.value && props.value.token) pf.open(props.value.token); });",
                  "stage", {"token": ""})
+
+
+def build_filters() -> gr.HTML:
+    """What the events pass before they are seen and read; folded away."""
+    return _live("filters.html", "pf.filters(element);", "filters")
 
 
 def build_words() -> gr.HTML:

@@ -19,9 +19,10 @@ from functools import cache
 from typing import Any, ClassVar, TypeAlias
 
 from ui.answer_messages import AnswerMessage, Word, Work
+from ui.looking_through import LONGEST_SPEC, MOST_SPECS
 from ui.services import Curve
 
-VERSION = 3
+VERSION = 4
 """Raised when a message changes its meaning; the page reloads itself on a mismatch."""
 
 EVENT_PICTURE, RGB_PICTURE = 1, 2
@@ -42,7 +43,6 @@ class Hello:
     style: str
     accumulation_ms: int
     layout: str
-    noise: bool
     curves: dict[str, Curve]
     program: str = ""
 
@@ -65,6 +65,15 @@ class Cameras:
     k: ClassVar[str] = "cameras"
     names: list[str]
     reason: str
+
+
+@dataclass(frozen=True)
+class Filtering:
+    """The filters that the visitor wants to look through, NAME[:VALUE] each, and by NAME why some are not on."""
+
+    k: ClassVar[str] = "filtering"
+    wanted: list[str]
+    reasons: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,8 @@ class Playing:
     is shown to the page's word that it shows it, the way back included; None before the first. lag_ms: of a live source
     that is followed, the same from the moment at which the newest data shown had arrived on the program's machine.
     gaps: times that it was away; outage: one sentence while it is away or silent. skew: how the clocks of two
-    devices were joined. filtered: events that the source's own filters held back so far; noise_hz: events per second
-    that this visitor's noise filter leaves out of the picture, None while it is off.
+    devices were joined. filters: [NAME[:VALUE], events that came to it, events that it let through] in order, of which
+    the last own_filters are this visitor's. others_dropped: frames and samples that a live source dropped.
     """
 
     k: ClassVar[str] = "play"
@@ -147,12 +156,13 @@ class Playing:
     gaps: int
     outage: str | None
     skew: str | None
-    filtered: int
-    noise_hz: int | None
+    filters: list[list[Any]]
+    own_filters: int
+    others_dropped: int
 
 
-Message: TypeAlias = (Hello | Offers | Cameras | SourceLoading | SourceOpened | SourceFailed | Histogram | Playing
-                      | AnswerMessage)
+Message: TypeAlias = (Hello | Offers | Cameras | Filtering | SourceLoading | SourceOpened | SourceFailed | Histogram
+                      | Playing | AnswerMessage)
 
 
 @cache
@@ -197,19 +207,18 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "ack": (EVENT_PICTURE, RGB_PICTURE), "seek": (0.0, 1e9), "skip": (-3600.0, 3600.0), "step": (-1, 1),
     "speed": (0.01, 8.0), "accumulation": (1, 200)}
 _SWITCHES = {"play", "pause", "toggle", "follow", "compare", "stop", "cameras"}
-_BOOLEANS = {"captions", "hidden", "loop", "noise"}
+_BOOLEANS = {"captions", "hidden", "loop"}
 
 
 @dataclass(frozen=True)
 class View:
-    """How one visitor wants to see events: colours, style (see ui.render), how much time one picture covers, whether
-    the views lie beside or over each other, and whether background activity is left out (noise: the filter is on)."""
+    """How one visitor wants to see events: colours, style (see ui.render), how much time one picture covers, and
+    whether the views lie beside or over each other."""
 
     palette: str = "dark"
     style: str = "events"
     accumulation_ms: int = 33
     layout: str = "beside"
-    noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,7 +232,7 @@ class Choice:
 @dataclass(frozen=True)
 class Command:
     """What the page wants: play, pause, toggle, follow, compare, stop, seek, skip, step, speed, range, loop, palette,
-    style, layout, accumulation, noise, captions, hidden, open, cameras, ack."""
+    style, layout, accumulation, filters, captions, hidden, open, cameras, ack."""
 
     kind: str
     value: Any = None
@@ -242,6 +251,8 @@ def parse_command(text: str) -> Command | None:
             return Command(kind, value) if value in _CHOICES[kind] else None
         if kind == "open":
             return Command(kind, _choice(value))
+        if kind == "filters":
+            return Command(kind, _filters(value))
         if kind == "range":
             return Command(kind, None if value is None else _span(value))
         low, high = _LIMITS[kind]
@@ -255,6 +266,12 @@ def _choice(value: Any) -> Choice:
     if value["kind"] not in ("recording", "camera", "network") or not isinstance(value["name"], str):
         raise ValueError(f"{value} is no source")
     return Choice(value["kind"], value["name"][:200])
+
+
+def _filters(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MOST_SPECS or not all(isinstance(spec, str) for spec in value):
+        raise ValueError(f"{value} are no filters")
+    return tuple(spec[:LONGEST_SPEC] for spec in value)
 
 
 def _span(value: Any) -> tuple[float, float]:

@@ -51,7 +51,7 @@ def saving(sessions: Sessions) -> APIRouter:
             folder = _folder()
             try:
                 path = folder / f"part.{kind}"
-                session.services.save_part(session.uri, span_s, path, session.view)
+                session.services.save_part(session.uri, span_s, path, session.view, session.filters)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise

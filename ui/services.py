@@ -9,7 +9,7 @@ The page never builds a model or a source itself; it calls these functions.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,7 +60,7 @@ class Curve:
     said: str
 
 
-def _cannot_save(uri: str, part: tuple[float, float], path: Path, view: Any) -> None:
+def _cannot_save(uri: str, part: tuple[float, float], path: Path, view: Any, filters: Sequence[str]) -> None:
     raise InputError("this program cannot write parts of recordings")
 
 
@@ -77,8 +77,9 @@ class Services:
     converse(): begins a conversation with its own memory, one per visitor.
     find_cameras(): URIs of the event cameras that are plugged in, by name; raises InputError. network: scheme of
     streams at host:port, empty = there is none. open_webcam(pictures): a started player of the pictures of a
-    visitor's browser, with simulated events; raises InputError. save_part(uri, (start_s, end_s), path, view): writes
-    that part of a recording to a .aedat4, or as it is seen to a .mp4; raises InputError.
+    visitor's browser, with simulated events; raises InputError. save_part(uri, (start_s, end_s), path, view, filters):
+    writes that part of a recording, through filters NAME[:VALUE], to a .aedat4, or as it is seen to a .mp4; raises
+    InputError.
     """
 
     recordings: dict[str, str]
@@ -94,4 +95,4 @@ class Services:
     find_cameras: Callable[[], dict[str, str]] = dict
     network: str = ""
     open_webcam: Callable[[Pictures], Player] | None = None
-    save_part: Callable[[str, tuple[float, float], Path, Any], None] = _cannot_save
+    save_part: Callable[[str, tuple[float, float], Path, Any, Sequence[str]], None] = _cannot_save

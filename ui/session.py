@@ -12,11 +12,12 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
+from streams.filtering import fitting
 from streams.live_recording import LiveRecording
 from streams.opening import watched
 from streams.player import Player
@@ -24,12 +25,14 @@ from streams.types import InputError, SourceInfo
 from ui.answer_messages import Marked
 from ui.board import Board
 from ui.chat import Chat
-from ui.choosing import choose, look_for_cameras
+from ui.choosing import choose, look_for_cameras, look_through_soon
 from ui.links import Link
+from ui.looking_through import sifted
 from ui.narrator import Narrator
 from ui.protocol import (
     VERSION,
     Command,
+    Filtering,
     Hello,
     Histogram,
     Message,
@@ -84,13 +87,14 @@ class Session:
     """One visitor. view: how the events are drawn. range_s: what questions are about, None = the seconds before the
     playhead; loop: it plays again and again. delay_ms, lag_ms: see protocol.Playing. link: what the page's address
     asks for; ready: it is open. uri: where the source can be read once more, None = nowhere. recording: of a live
-    source, see ui.saving.
+    source, see ui.saving. wanted: filters to look through, NAME[:VALUE] each, possible or not.
     """
 
     def __init__(self, services: Services, turns: Turns, shelf: Shelf, link: Link | None = None) -> None:
         self.token = secrets.token_urlsafe(24)
-        self.view = View(noise=bool(link and link.noise_filter))
-        self.noise_hz = 0
+        self.view = View()
+        self.wanted: Sequence[str] = link.filters if link else ()
+        self._reasons: dict[str, str] = {}
         self.range_s: tuple[float, float] | None = None
         self.loop = True
         self.delay_ms: int | None = None
@@ -104,7 +108,6 @@ class Session:
         self.narrator = Narrator(services, self.publish, turns)
         self.link, self.ready = link or Link(), threading.Event()
         self.narrator.set_up(self.link.settings, self.link.window_s)
-        self.narrator.quiet = self.view.noise
         self.services, self._shelf = services, shelf
         self.cameras: dict[str, str] = {}
         self._release: Callable[[], None] = _nothing
@@ -139,7 +142,7 @@ class Session:
                           **asdict(self.view), curves=services.curves, program=PROGRAM)
             offers = Offers(list(services.recordings), bool(services.network), services.open_webcam is not None,
                             MAX_UPLOAD_BYTES)
-            outbox.put([hello, offers, *self._board.messages()])
+            outbox.put([hello, offers, self.filtering(), *self._board.messages()])
         self.narrator.watched = True
 
     def detach(self, outbox: Outbox) -> None:
@@ -149,6 +152,11 @@ class Session:
                 self._outbox = None
                 self.narrator.watched = False
                 self.seen_s = time.monotonic()
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """What the source is looked at through now, NAME[:VALUE] each."""
+        return self.player.filters if self.player is not None else ()
 
     @property
     def connected(self) -> bool:
@@ -173,7 +181,7 @@ class Session:
             self.publish([SourceLoading(name)])
             try:
                 with watched(self._teller(name)):
-                    player = self._shelf.take(opener())
+                    player = self._shelf.take(opener(), self._choose)
             except InputError as error:
                 release()
                 self.publish([SourceFailed(name, str(error), self.source_name)])
@@ -194,13 +202,63 @@ class Session:
                 release()
                 return
             self.narrator.use(player)
-            self.publish([_opened(name, player)])
+            self.publish([_opened(name, player), self.filtering()])
             player.play()
         if old is not None:
             old.close()
+            if old.closed and self.recording is not None:
+                self.recording.file.end("nobody watches this source any more")
         release_old()
-        if not player.info.live:
-            threading.Thread(target=self._measure, args=(player,), name="histogram", daemon=True).start()
+        self._measure_soon(player)
+
+    def look_through(self) -> None:
+        """Look at the source through the filters that are wanted now, where and as it plays. May take seconds; those
+        that are not possible are left out, and the page is told why."""
+        with self._opening:
+            if self.player is None:
+                self._choose(None)
+            else:
+                self._exchange(self.player)
+            self.publish([self.filtering()])
+
+    def filtering(self) -> Filtering:
+        """What the page is told of the filters."""
+        return Filtering(list(self.wanted), self._reasons)
+
+    def _choose(self, info: SourceInfo | None) -> list[str]:
+        """Of the filters that he wants those that fit a source."""
+        specs, self._reasons = sifted(self.wanted)
+        if info is not None:
+            specs, misfits = fitting(info, specs)
+            self._reasons |= misfits
+        return specs
+
+    def _exchange(self, old: Watched) -> None:
+        """Play the same through the filters that are wanted now."""
+        name = self.source_name or ""
+        try:
+            player = self._shelf.again(old, self._choose)
+        except Exception as error:
+            log.info("filtering %s failed", name, exc_info=True)
+            reason = str(error) if isinstance(error, InputError) else "it cannot be read any more; open it again"
+            self.publish([SourceFailed(name, reason, None)])
+            return
+        if player is old:
+            return
+        with self._lock:
+            gone = self._closed
+            if not gone:
+                self.player = player
+        if gone:
+            player.close()
+            return
+        if self.recording is not None:
+            self.recording.file.end("the filters were changed")
+        self.narrator.use(player)
+        if _shape(player.info) != _shape(old.info):
+            self.publish([_opened(name, player)])
+        old.close()
+        self._measure_soon(player)
 
     def _teller(self, name: str) -> Callable[[float | None], None]:
         """What hears how much of a large recording was read to open it, and tells the page now and then."""
@@ -214,6 +272,10 @@ class Session:
 
         return tell
 
+    def _measure_soon(self, player: Watched) -> None:
+        if not player.info.live:
+            threading.Thread(target=self._measure, args=(player,), name="histogram", daemon=True).start()
+
     def _measure(self, player: Watched) -> None:
         """Compute the event rate over the recording once, for the scrubber."""
         try:
@@ -222,7 +284,7 @@ class Session:
             log.info("no event-rate histogram for %s", player.info.name, exc_info=True)
             return
         highest = max(1.0, float(rates.max(initial=0.0)))
-        if self.player is player:
+        if self.player is player and not player.closed:
             self.publish([Histogram([round(float(rate) / highest, 3) for rate in rates])])
 
     def playing(self) -> Playing | None:
@@ -239,7 +301,8 @@ class Session:
                        (state.oldest_us - state.start_us) / 1e6, (state.newest_us - state.start_us) / 1e6,
                        state.following, None if self.range_s is None else list(self.range_s), self.loop, self.delay_ms,
                        self.lag_ms if state.following else None, state.n_gaps, state.outage, state.skew,
-                       state.n_filtered, self.noise_hz if self.view.noise else None)
+                       [[count.filter, count.n_in, count.n_out] for count in state.filters], len(player.filters),
+                       state.n_others_dropped)
 
     # commands
 
@@ -249,9 +312,9 @@ class Session:
             self.view = replace(self.view, **{command.kind: command.value})
         elif command.kind == "accumulation":
             self.view = replace(self.view, accumulation_ms=int(command.value))
-        elif command.kind == "noise":
-            self.view, self.noise_hz = replace(self.view, noise=command.value), 0
-            self.narrator.quiet = command.value
+        elif command.kind == "filters":
+            self.wanted = command.value
+            look_through_soon(self)
         elif command.kind == "captions":
             self.narrator.switch_captions(command.value)
         elif command.kind == "open":
@@ -328,6 +391,10 @@ class Session:
 
 def _nothing() -> None:
     """What there is to release of a source that brought nothing with it."""
+
+
+def _shape(info: SourceInfo) -> tuple[object, object]:
+    return info.event_resolution, info.frame_resolution
 
 
 def _seconds(us: int | None) -> float | None:

@@ -1,12 +1,13 @@
 """Live sources that several visitors watch: each looks where he wants, the last one to leave turns it off.
 
     shelf = Shelf()                              # one per program
-    player = shelf.take(services.open_player(uri))
+    player = shelf.take(services.open_player(uri), choose)    # choose(info): the filters to look through
     player.pause() ; player.seek(t_us)           # this visitor looks back, within what the shared player keeps
     player.follow()                              # at the newest data again
+    player = shelf.again(player, choose)         # the same through other filters, where and as it plays
     player.close()                               # closes the source when nobody else watches it
 
-Files pass through untouched: their player belongs to one visitor anyway.
+The player of a file belongs to one visitor anyway; filters of a live source act behind the shared player.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from streams.player import FASTEST, RATE_SPAN_US, SLOWEST, Player, PlayerState
+from streams.refiltering import behind
 from streams.timeline import Timeline
-from streams.types import Events, Frame, InputError, Packet, SourceInfo, Window
+from streams.types import Events, Frame, InputError, Packet, Source, SourceInfo, Window
 from streams.windows import clamped_span
 
+CATCH_UP_S = 3.0
+"""Patience with filters that go through what was kept."""
 NEAR_US = 20_000
 """Nearer to the newest data than this is following it."""
 
@@ -31,13 +35,15 @@ class LiveView:
 
     It follows the newest data until it is paused, sought or slowed down; then it plays behind by some seconds, for as
     long as the shared player keeps that, and follows again when it has caught up. A paused view keeps what it shows.
+    shared: the player that others watch too, where `player` is one behind filters.
     """
 
     loop_us: tuple[int, int] | None = None
 
-    def __init__(self, player: Player, release: Callable[[], None],
+    def __init__(self, player: Player, release: Callable[[], None], shared: Player | None = None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._player, self._release, self._clock = player, release, clock
+        self.shared = shared or player
         self._lock = threading.Lock()
         self._paused: Timeline | None = None
         self._following, self._speed = True, 1.0
@@ -47,6 +53,21 @@ class LiveView:
     def info(self) -> SourceInfo:
         """What the source is."""
         return self._player.info
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing comes any more."""
+        return self._player.closed
+
+    @property
+    def bare(self) -> Source:
+        """The source before this visitor's filters."""
+        return self.shared.source
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """What this visitor looks through."""
+        return self._player.filters
 
     @property
     def speed(self) -> float:
@@ -105,6 +126,18 @@ class LiveView:
             oldest_us, newest_us = self._bounds(now)
             self._anchor(min(newest_us, max(oldest_us, t_us)))
             self._following = self._paused is None and newest_us - self._anchor_us < NEAR_US
+
+    def stand_as(self, other: LiveView) -> None:
+        """Look where another view does, once that is here."""
+        state = other.state()
+        if state.following:
+            return
+        self._player.wait_until(lambda now: now.newest_us >= state.newest_us or now.ended, CATCH_UP_S)
+        self.pause()
+        self.seek(state.position_us)
+        if state.playing:
+            self.play()
+            self.speed = state.speed
 
     def state(self) -> PlayerState:
         """Where this view stands; losses and errors are always the newest."""
@@ -175,8 +208,14 @@ def _nothing() -> None:
     """What closing a second time does."""
 
 
+def _everything(_: SourceInfo) -> Sequence[str]:
+    return ()
+
+
 Watched = Player | LiveView
 """What a session plays."""
+Choose = Callable[[SourceInfo], Sequence[str]]
+"""The filters, NAME[:VALUE] each, to look at a source through; they fit it."""
 
 
 class Shelf:
@@ -186,13 +225,39 @@ class Shelf:
         self._lock = threading.Lock()
         self._watchers: Counter[Player] = Counter()
 
-    def take(self, player: Player) -> Watched:
-        """One more visitor watches this player; close what you get to leave."""
+    def take(self, player: Player, choose: Choose = _everything) -> Watched:
+        """One more visitor watches this player; close what you get to leave. Raises InputError."""
+        return self._behind(player, choose(player.bare.info))
+
+    def again(self, watched: Watched, choose: Choose) -> Watched:
+        """The same source through other filters, where and as it plays; close `watched` afterwards, if what you get is
+        not the same. Raises InputError."""
+        specs = choose(watched.bare.info)
+        if tuple(specs) == watched.filters:
+            return watched
+        view = self._behind(watched if isinstance(watched, Player) else watched.shared, specs)
+        if isinstance(view, LiveView) and isinstance(watched, LiveView):
+            view.stand_as(watched)
+        return view
+
+    def _behind(self, player: Player, specs: Sequence[str]) -> Watched:
         if not player.info.live:
-            return player
+            return player if tuple(specs) == player.filters else behind(player, specs)
         with self._lock:
             self._watchers[player] += 1
-        return LiveView(player, lambda: self._leave(player))
+        try:
+            own = behind(player, specs) if specs else player
+        except BaseException:
+            self._leave(player)
+            raise
+
+        def release() -> None:
+            if own is not player:
+                own.close()
+            self._leave(player)
+
+        return LiveView(own, release, player)
+
 
     def _leave(self, player: Player) -> None:
         with self._lock:

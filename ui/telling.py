@@ -86,7 +86,7 @@ class Teller:
         transcript = self._transcript(asking, told, _rates(window), window.start_us, window.end_us)
         header = asdict(transcript.started) | asdict(asking.settings) | {"models": self._services.models,
                                                                         "source": asking.player.info.name,
-                                                                        "noise_filter": asking.quiet}
+                                                                        "filters": list(asking.player.filters)}
         for key in ("id", "replayed"):
             header.pop(key)
         with self._turns.take(asking.who == "question", asking.cancel, self._place(asking, transcript)) as mine:

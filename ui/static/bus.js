@@ -2,7 +2,7 @@
 // A text message is a JSON array of {k: type, ...}; a binary one is [u8 kind][u32le ms][image file].
 window.pf = (() => {
   'use strict';
-  const VERSION = 3, UNKNOWN = 4401, REPLACED = 4409, TRIES = 2;
+  const VERSION = 4, UNKNOWN = 4401, REPLACED = 4409, TRIES = 2;
   const listeners = {};
   let socket = null, token = null, retry = 0, timer = 0, tries = 0, owed = [];
 

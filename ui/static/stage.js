@@ -110,15 +110,16 @@ pf.stage = element => {
     if (delay !== null) words.push(`delay ${delay} ms`);
     const fresh = shown.filter(when => when > performance.now() - 1000).length;
     if (message.playing && fresh) words.push(`${fresh} pictures/s`);
-    if (message.live && !message.dropped) words.push('no event dropped');
-    if (message.filtered) words.push(`${plenty(message.filtered)} events filtered`);
-    if (message.noise_hz !== null) words.push(`${plenty(message.noise_hz)} events/s hidden as noise`);
+    if (message.live && !message.dropped && !message.others_dropped) words.push('no event dropped');
+    const held = message.filters.reduce((sum, [, came, went]) => sum + came - went, 0);
+    if (held) words.push(`${plenty(held)} events held back by filters`);
     if (message.skew) words.push(message.skew);
     return words.join(' · ');
   }
   function losses(message) {
     const lost = [];
     if (message.dropped) lost.push(`${plenty(message.dropped)} events dropped`);
+    if (message.others_dropped) lost.push(`${plenty(message.others_dropped)} frames or samples dropped`);
     if (message.rejected) lost.push(`${plenty(message.rejected)} events refused as damaged`);
     if (message.gaps) lost.push(`away ${message.gaps} ${message.gaps === 1 ? 'time' : 'times'}, came back`);
     if (message.error || message.damage) lost.push(message.error || message.damage);
@@ -208,7 +209,6 @@ pf.stage = element => {
   q('.style').addEventListener('change', event => { pf.send('style', event.target.value); covers(); });
   q('.accumulation').addEventListener('input', event => { pf.send('accumulation', +event.target.value); covers(); });
   q('.layout').addEventListener('change', event => { pf.send('layout', event.target.checked ? 'over' : 'beside'); arrange(); });
-  q('.noise').addEventListener('change', event => pf.send('noise', event.target.checked));
   let lost = JSON.parse(sessionStorage.getItem('pf-lost'));
   sessionStorage.removeItem('pf-lost');
   /** A new session of this page: the looks and the source go back to where they were. */
@@ -216,7 +216,7 @@ pf.stage = element => {
     for (const name of ['palette', 'style']) pf.send(name, q(`.${name}`).value);
     pf.send('accumulation', +q('.accumulation').value);
     pf.send('layout', q('.layout').checked ? 'over' : 'beside');
-    for (const name of ['captions', 'noise']) pf.send(name, q(`.${name}`).checked);
+    pf.send('captions', q('.captions').checked);
     pf.send('open', {kind: 'recording', name: lost.name});
   }
   pf.on('source', message => {
@@ -231,7 +231,6 @@ pf.stage = element => {
     for (const name of ['palette', 'style']) q(`.${name}`).value = message[name];
     q('.accumulation').value = message.accumulation_ms;
     q('.layout').checked = message.layout === 'over';
-    q('.noise').checked = message.noise;
     covers();
     paint(message.palette);
     arrange();
