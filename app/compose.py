@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda:N` as a device; that of `spread` is where inputs go. Raises InputError for anything else
-    or a GPU that is not there."""
+    """`auto`, `cpu`, `cuda` (the first GPU) or `cuda:N` as a device; that of `spread` is where inputs go. Raises
+    InputError for anything else or a GPU that is not there."""
     import torch
 
     if name in ("auto", "spread"):
@@ -33,14 +33,15 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"unknown device {name!r}; use auto, cpu, cuda:N or spread")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name} is not there: {torch.cuda.device_count()} GPUs found; use --device cpu")
-    return device
+    # with a number, as in every list of devices
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 @dataclass(frozen=True)
 class ModelOptions:
     """Which models, where and in what precision: devices `auto`, `cpu` or `cuda:N`; models NAME[:FOLDER_OR_ID], a
-    folder or an id; None = the same as the verifier's; compiled: None = where a C compiler is found; adapter: a folder
-    or id of what cos_sim is measured through, None = the bundled pair's."""
+    folder or an id; None = the same as the verifier's; compiled: None = compiled C where a compiler is found and no
+    CUDA graphs; adapter: a folder or id of what cos_sim is measured through, None = the bundled pair's."""
 
     device: str = "auto"
     model: str = "mini"
@@ -52,10 +53,11 @@ class ModelOptions:
 
 
 def load(options: ModelOptions) -> Models:
-    """The models on their device. Raises InputError for models that cannot be loaded, and where compiling is asked for
-    and impossible."""
+    """The models on their device; on a GPU whoever asked for compiling is told which passes stay ordinary. Raises
+    InputError for models that cannot be loaded, and where compiling is asked for and impossible."""
     import torch
 
+    from app import terminal
     from pipeline import native
     from pipeline.models import load_models
 
@@ -64,11 +66,16 @@ def load(options: ModelOptions) -> Models:
     if device.type == "cpu" and options.model.partition(":")[0] == "mini":
         # measured: below 15 M weights a second thread costs more in barriers than it saves
         torch.set_num_threads(1)
-    if not native.switch(options.compiled is not False) and options.compiled:
+    captured = bool(options.compiled) and "cuda" in (device.type, beside.type)
+    if not native.switch(options.compiled is not False) and options.compiled and not captured:
         raise InputError("--compile needs a C compiler (cc, gcc or clang) that works, and none is here; install one, "
                          "or leave --compile away")
-    return load_models(device, options.model, options.drafter_model, options.precision, beside,
-                       options.device == "spread", options.adapter)
+    models = load_models(device, options.model, options.drafter_model, options.precision, beside,
+                         options.device == "spread", options.adapter, captured)
+    for name, reason in models.ordinary.items():
+        if reason is not None:
+            terminal.people.print(f"parafovea: --compile makes no CUDA graphs of {name}: {reason}", style="yellow")
+    return models
 
 
 def bundled_recording() -> Path:

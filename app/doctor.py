@@ -19,6 +19,7 @@ from streams.types import InputError
 
 if TYPE_CHECKING:
     from pipeline.captioner import Captioner
+    from pipeline.models import Models
     from streams.types import Window
 
 CORE = ("torch", "transformers", "tokenizers", "dv-processing", "aedat", "opencv-python", "numpy", "gradio")
@@ -160,6 +161,7 @@ def _answers(seconds: float, options: ModelOptions) -> Iterator[Finding]:
         yield Finding("models", "do not load", str(error), True)
         return
     yield Finding("models", f"{models.summary}; loaded in {time.perf_counter() - start:.1f} s")
+    yield _passes(models)
     from pipeline.captioner import Captioner
     from streams.sources import open_source
     from streams.windows import window_at
@@ -171,6 +173,22 @@ def _answers(seconds: float, options: ModelOptions) -> Iterator[Finding]:
         starts = [source.info.start_us + share * length_us // 5 for share in range(2, 6)]
         windows = [window_at(source, end_us, 1_000_000) for end_us in starts]
     yield _self_test(Captioner(models), windows, seconds)
+
+
+def _passes(models: Models) -> Finding:
+    """How passes over few rows are computed, as --compile and --no-compile say."""
+    from pipeline import native
+
+    decoders = [vlm.decoder for vlm in (models.rgb, models.event) if vlm is not None and vlm.decoder is not None]
+    where = {decoder.embed.weight.device.type for decoder in decoders}
+    said = list[str]()
+    if "cpu" in where:
+        said.append("compiled C where it fits" if native.switched_on() else "not compiled")
+    if "cuda" in where:
+        said.append("CUDA graphs" if any(decoder.graphs is not None for decoder in decoders)
+                    else "no CUDA graphs; --compile makes them (never run on a GPU by their authors)")
+    said += [f"no CUDA graphs of {name}: {reason}" for name, reason in models.ordinary.items() if reason]
+    return Finding("passes over few rows", "; ".join(said) or "those of transformers")
 
 
 def _self_test(captioner: Captioner, windows: list[Window], seconds: float,

@@ -54,7 +54,9 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
             click.option("--compile/--no-compile", "compiled", default=None,
                          help="whether passes of few rows on a processor, and what prepares pictures and events, are "
-                              "compiled C; default: where a C compiler is found"),
+                              "compiled C; default: where a C compiler is found. On a GPU --compile replays passes of "
+                              "few rows as CUDA graphs: tested on a processor's tensors, never run on a GPU; default: "
+                              "no graphs"),
             click.option("--dtype", "precision", default="auto", show_default=True, metavar="PRECISION",
                          help="auto (bf16 on a GPU, else fp32), fp32, bf16, fp16, 8-bit or 4-bit; for mini fp32, or "
                               "int8 (LOSSY against fp32, and faster only without a C compiler)"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from pipeline import native
 from pipeline.packed import LARGEST, PackedLinear
 from streams.types import InputError
+
+if TYPE_CHECKING:
+    from pipeline.graphs import FixedPasses, Graphs, Memory
 
 SHORT = 16
 """Rows up to which a compiled pass, which runs in one thread, is taken though torch has several."""
@@ -88,6 +91,15 @@ class KVCache:
         self.capacity, self.length = capacity, 0
         self.compiled: native.NativePass | None = None
         """The compiled pass of the decoder that made this cache, for the answer that it is made for."""
+        self.fixed: FixedPasses | None = None
+        """The CUDA graphs that read and write this cache's memory."""
+
+    def write(self, index: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Write a layer's new rows [1, kv_heads, T, head_size] after the cursor; returns all rows up to them."""
+        start, end = self.length, self.length + k.shape[2]
+        self.keys[index, :, :, start:end] = k
+        self.values[index, :, :, start:end] = v
+        return self.keys[index, :, :, :end], self.values[index, :, :, :end]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Make these of the rows just written (0 = first after the cursor) permanent, in this order."""
@@ -153,15 +165,13 @@ class Layer(nn.Module):
         q, k = rotate(turned, cos, sin).split((heads, shared), 1)
         return q, k, v
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache: KVCache | None, index: int) -> Tensor:
-        """Attention of projected rows [B, heads, T, head_size] to themselves and, after writing them behind its
-        cursor, to the cache."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache: KVCache | Memory | None,
+               index: int) -> Tensor:
+        """Attention of projected rows [B, heads, T, head_size] to themselves and, after writing them to it, to the
+        cache."""
         length = q.shape[2]
         if cache is not None:
-            start, end = cache.length, cache.length + length
-            cache.keys[index, :, :, start:end] = k
-            cache.values[index, :, :, start:end] = v
-            k, v = cache.keys[index, :, :, :end], cache.values[index, :, :, :end]
+            k, v = cache.write(index, k, v)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and length > 1,
                                               enable_gqa=self.config.kv_heads != self.config.heads)
 
@@ -199,6 +209,8 @@ class Decoder(nn.Module):
     cos: Tensor
     sin: Tensor
     _native: native.NativePass | None = None
+    graphs: Graphs | None = None
+    """What lends caches with CUDA graphs; None = passes are ordinary."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -232,6 +244,15 @@ class Decoder(nn.Module):
         if cache is not None and cache.compiled is not None and runs_compiled(x):
             at = positions[0]
             return cache.compiled.run(x, self.cos[at], self.sin[at], mask, cache, taps, skip, cosines)
+        if cache is not None and cache.fixed is not None and cache.fixed.takes(x, cache, skip, cosines):
+            return cache.fixed.run(x, positions, mask, cache, taps)
+        return self.through_layers(x, positions, mask, cache, taps, skip, cosines)
+
+    def through_layers(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: KVCache | Memory | None,
+                       taps: Sequence[int] = (), skip: Collection[int] = (), cosines: list[Tensor] | None = None,
+                       ) -> tuple[Tensor, Tensor | None]:
+        """What forward() does, operator by operator and unchecked. With a Memory nothing in it depends on the numbers
+        in tensors, and on no length: what it does can be recorded once and repeated."""
         if mask is not None:
             # attention would turn it into numbers in every layer
             mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill_(~mask, float("-inf"))
@@ -265,12 +286,14 @@ class Decoder(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # laid out for this process: whoever gets the weights does it again
-        return {name: value for name, value in super().__getstate__().items() if name != "_native"}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_native", "graphs")}
 
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache on the decoder's device, for one answer with the weights as they are now."""
-        cache = KVCache(self.config, min(capacity, self.config.max_positions), self.embed.weight.device,
-                        self.embed.weight.dtype)
+        capacity = min(capacity, self.config.max_positions)
+        if self.graphs is not None:
+            return self.graphs.cache(capacity)
+        cache = KVCache(self.config, capacity, self.embed.weight.device, self.embed.weight.dtype)
         cache.compiled = self._native = compiled_pass(self._native, self.config, self.layers, self.norm)
         return cache
 

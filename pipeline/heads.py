@@ -209,4 +209,5 @@ class HeadDrafter:
         self._known += len(rows)
 
     def finish(self, tokens: list[int]) -> None:
-        """Nothing to keep."""
+        """Let the verifier's cache go, where no guess was asked for."""
+        self._front = None

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import torch
 
-from pipeline import vlms
+from pipeline import graphs, vlms
 from pipeline.adapters import BottleneckAdapter, load_adapter
 from pipeline.hub import located
 from pipeline.placement import Placement, place
@@ -45,6 +45,8 @@ class Models:
     """Seconds of a check by its rows, measured when the models were loaded; empty = not measured."""
     through_text: bool = False
     """Whether the two have different vocabularies, so that guesses of the event VLM are written out and read again."""
+    ordinary: Mapping[str, str | None] = field(default_factory=dict)
+    """By model, why its passes over few rows are no CUDA graphs, None where they are; empty = not asked for."""
 
     @property
     def default_drafter(self) -> str:
@@ -54,6 +56,11 @@ class Models:
     @property
     def summary(self) -> str:
         """One sentence for people."""
+        recorded = [name for name, reason in self.ordinary.items() if reason is None]
+        return self._who + (f"; CUDA graphs: {', '.join(recorded)}" if recorded else "")
+
+    @property
+    def _who(self) -> str:
         verifier = f"{self.rgb.name} ({_size(self.rgb.parameters)})"
         checker = f"{verifier} checks"
         if self.rgb.reads == "events":
@@ -81,14 +88,15 @@ NONE = "none"
 
 def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model: str | None = None,
                 precision: str = "auto", drafter_device: torch.device | None = None, spread: bool = False,
-                adapter: str | None = None) -> Models:
+                adapter: str | None = None, captured: bool = False) -> Models:
     """Load a verifier and an event VLM, each by NAME[:FOLDER_OR_ID], by a folder or by an id; a name is a module of
     pipeline.vlms. Options of its own may follow: eventgpt:FOLDER?conflict=last&slices=3.
 
     drafter_model: the other side of the bundled pair, or of one trained like it, when None; NONE = no event VLM.
     model: NONE = the event VLM answers by itself. drafter_device: that of the verifier when None.
     spread: the verifier over all devices, through transformers and accelerate. adapter: a folder or id of an adapter
-    L1 trained between the two, through which cos_sim is measured; None = the one beside the bundled pair.
+    L1 trained between the two, through which cos_sim is measured; None = the one beside the bundled pair. captured:
+    whether passes over few rows are CUDA graphs, where they can be (pipeline.graphs).
     Raises InputError for a name or folder that does not exist, and for an adapter of other sizes.
     """
     drafter_model = drafter_model or (model if model.partition(":")[0] == DEFAULT_MODEL else NONE)
@@ -97,17 +105,20 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
         raise InputError("neither --model nor --drafter-model names a model; choose at least one")
     if model == NONE:
         alone = _load(drafter_model, "event", beside)
-        return Models(alone, None, None, alone.tokenizer, WEIGHTS, _measured(alone, beside.device))
+        ordinary = {alone.name: graphs.use(alone.decoder)} if captured else {}
+        return Models(alone, None, None, alone.tokenizer, WEIGHTS, _measured(alone, beside.device), ordinary=ordinary)
     rgb = _load(model, "rgb", where)
     event = None if drafter_model == NONE else _load(drafter_model, "event", beside)
     how = "same" if event is None else relation(event.tokenizer, rgb.tokenizer)
     if how == "words" and isinstance(event, PromptedVLM):
         adopt(event, rgb.tokenizer)
+    ordinary = {vlm.name: graphs.use(vlm.decoder) for vlm in (rgb, event) if vlm is not None} if captured else {}
     # an adapter belongs to the two models it was trained between: equal sizes prove nothing
     between = _adapter_beside(drafter_model, beside.device) if model == drafter_model else None
     if adapter is not None:
         between = _adapter_of(located(adapter), rgb, event, beside.device)
-    return Models(rgb, event, between, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb, device), how == "text")
+    return Models(rgb, event, between, rgb.tokenizer, _folder(model) or WEIGHTS, _measured(rgb, device), how == "text",
+                  ordinary)
 
 
 def _measured(verifier: VLM, device: torch.device) -> dict[int, float]:

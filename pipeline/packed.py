@@ -131,7 +131,7 @@ class PackedLinear(nn.Linear):
         copies = self._copies
         # weights that were changed or moved in the meantime are laid out again
         if copies is None or copies.pointer != weight.data_ptr() or copies.version != weight._version:
-            if weight.is_inference() or not _packable(weight):
+            if not _packable(weight) or weight.is_inference():
                 return None
             copies = self._copies = self._laid_out(weight)
         return copies

@@ -119,7 +119,8 @@ class TextDrafter:
         self._session.extend(line[shared:])
 
     def finish(self, tokens: list[int]) -> None:
-        """Nothing to keep."""
+        """Let the event model's cache go."""
+        del self._session
 
 
 def written(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:

@@ -6,8 +6,11 @@ import json
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import torch
 from click.testing import CliRunner
 from tiny_checkpoints import tiny_llava, window
 
@@ -15,7 +18,7 @@ from app import doctor
 from app.cli import main
 from app.compose import ModelOptions
 from pipeline.captioner import Captioner
-from pipeline.types import Caption
+from pipeline.types import VLM, Caption
 from streams.sources import dv
 from streams.types import InputError
 
@@ -30,7 +33,8 @@ def test_everything_is_looked_at() -> None:
     assert result.exit_code == 0, result.output
     line = json.loads(result.stdout)
     found = {finding["subject"]: finding for finding in line["findings"]}
-    assert {"system", "packages", "processor", "event cameras", "webcams", "models", "self-test"} <= set(found)
+    assert {"system", "packages", "processor", "event cameras", "webcams", "models", "passes over few rows",
+            "self-test"} <= set(found)
     assert found["event cameras"]["found"] == "dv://00000391"
     assert "all the same as without guesses" in found["self-test"]["found"]
     assert "mini-rgb" in found["models"]["found"]
@@ -62,6 +66,21 @@ def test_every_problem_has_its_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     advice = {finding.subject: finding.advice for finding in doctor._devices()}
     assert "close other programs" in str(advice["processor"])
     assert "CUDA build" in str(advice["GPU"])
+
+
+def test_it_says_how_few_rows_pass(tmp_path: Path) -> None:
+    tiny_llava(tmp_path)
+    models = doctor.load(ModelOptions("cpu", str(tmp_path), compiled=False))
+    assert doctor._passes(models).found == "not compiled"
+
+    def beside(graphs: object) -> str:
+        weight = SimpleNamespace(device=torch.device("cuda", 0))
+        event = SimpleNamespace(decoder=SimpleNamespace(embed=SimpleNamespace(weight=weight), graphs=graphs))
+        asked = {"event": None, "rgb": "it runs on cpu"} if graphs else {}
+        return doctor._passes(replace(models, event=cast(VLM, event), ordinary=asked)).found
+
+    assert beside(None) == "not compiled; no CUDA graphs; --compile makes them (never run on a GPU by their authors)"
+    assert beside(object()) == "not compiled; CUDA graphs; no CUDA graphs of rgb: it runs on cpu"
 
 
 def test_the_self_test_sees_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

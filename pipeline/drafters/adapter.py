@@ -14,6 +14,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
+from pipeline import graphs
 from pipeline.adapters import LEVELS, Adapter, LoraAdapter, load_adapter
 from pipeline.adapters.adapter import Past
 from pipeline.checkpoints import beside
@@ -62,6 +63,8 @@ def event_side(models: Models, adapter: Adapter) -> VLM:
                          "--drafter adapter:L4")
     changed = copy(event)
     changed.decoder = adapter.merged(event.decoder)
+    if event.decoder.graphs is not None:
+        graphs.use(changed.decoder)
     return changed
 
 
@@ -141,4 +144,5 @@ class AdapterDrafter:
         self._known += len(verified)
 
     def finish(self, tokens: list[int]) -> None:
-        """Nothing to keep."""
+        """Let the event model's cache go."""
+        self._session = None

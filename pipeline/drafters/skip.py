@@ -121,4 +121,5 @@ class SkipDrafter:
         self._known += len(verdict.path) + 1
 
     def finish(self, tokens: list[int]) -> None:
-        """Nothing to keep."""
+        """Let the verifier's cache go."""
+        del self._ahead

@@ -141,4 +141,5 @@ class VlmDrafter:
         self._known += len(said)
 
     def finish(self, tokens: list[int]) -> None:
-        """Nothing to keep."""
+        """Let the event model's cache go."""
+        del self._session
