@@ -129,7 +129,7 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             reading.result()
             began_s = clock.read()
             scores, verdict = clock.timed("verify", partial(_verify, session, draft, rule, len(answer.tokens)))
-            boxes = boxes_of(scores)
+            boxes = scores.boxes
             emitted, used = answer.extend(draft, verdict, boxes)
             session.commit(draft, verdict)
             nodes = judged_nodes(draft, scores, verdict, used, boxes, tokenizer)
@@ -229,10 +229,3 @@ def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, boxe
                           cos_sims[i] if reached else None, node.p_draft, p_verify[i] if reached else None,
                           boxes[node.parent + 1] if reached else None))
     return nodes
-
-
-def boxes_of(scores: Scores) -> list[Box | None]:
-    """Per row, the object that the next word is about, None where there is none."""
-    if scores.boxes is None:
-        return [None] * len(scores.logits)
-    return [None if box[0] != box[0] else tuple(box) for box in scores.boxes.tolist()]

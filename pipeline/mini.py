@@ -12,6 +12,7 @@ tokenizer.json. `LlamaForCausalLM.from_pretrained` loads the decoder from it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from pipeline.decoder import Decoder, DecoderConfig, KVCache, Layer, rotate
 from pipeline.text import Tokenizer
+from pipeline.types import Box
 from pipeline.vision import ATTRIBUTES, COARSE, SCENE, SLOTS, Memory, SlotEncoder, Slots, VisionConfig, changes, company
 
 SCENE_AT = 2 * SLOTS
@@ -106,24 +108,27 @@ POINTING_MASS = 0.8
 """Attention on one slot above which a word is about its object."""
 
 
-def locate(decoder: Decoder, boxes: Tensor, entering: Tensor, positions: Tensor, mask: Tensor,
-           cache: KVCache) -> Tensor:
-    """Boxes [R, 4] of the objects that the next words are about, NaN for words about none.
+def locate(decoder: Decoder, boxes: Sequence[Box | None], entering: Tensor, positions: Tensor, mask: Tensor | None,
+           cache: KVCache, rows: int) -> list[Box | None]:
+    """Boxes of the objects that the next words are about, None for words about none.
 
-    boxes [SLOTS, 4] of the window; entering [R, D]: states entering the pointing layer; mask [R, S] bool.
+    boxes: of the window's SLOTS objects; entering [R, D]: states entering the pointing layer; mask [R, rows] bool, None
+    = everything is seen; rows: of the cache, those of the pass that gave the states included.
     """
-    index, cos, sin = pointing_layer(decoder.config.layers), decoder.cos[positions], decoder.sin[positions]
-    # the pass that gave these states has already written its own keys after the cursor
+    index, cos, sin = pointing_layer(decoder.config.layers), decoder.cos, decoder.sin
+    # that pass has already written its own keys after the cursor
     if cache.compiled is not None:
-        shares = cache.compiled.look(index, entering, cos, sin, mask, cache, SLOTS)
+        slots, shares = cache.compiled.look(index, entering, positions, cos, sin, mask, rows, cache, SLOTS)
     else:
         layer, head = decoder.layers[index], decoder.config.head_size
         assert isinstance(layer, Layer)
-        query = rotate(F.linear(layer.attention_norm(entering), layer.qkv.weight[:head]), cos, sin)
-        scores = query @ cache.keys[index, 0, 0, :mask.shape[1]].T / head**0.5
-        shares = scores.masked_fill(~mask, float("-inf")).softmax(-1)[:, :SLOTS]
-    share, slot = shares.max(-1)
-    return boxes[slot].masked_fill_((share <= POINTING_MASS)[:, None], float("nan"))
+        query = F.linear(layer.attention_norm(entering), layer.qkv.weight[:head])
+        scores = rotate(query, cos[positions], sin[positions]) @ cache.keys[index, 0, 0, :rows].T / head**0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        most = scores.softmax(-1)[:, :SLOTS].max(-1)
+        slots, shares = most.indices.tolist(), most.values.tolist()
+    return [boxes[slot] if share > POINTING_MASS else None for slot, share in zip(slots, shares, strict=True)]
 
 
 def save_mini(model: MiniModel, tokenizer_file: Path, directory: Path, eos: int, changed_by: str = "") -> None:

@@ -233,10 +233,12 @@ static void attend(const Decoder *d, const float *q, const float *keys, const fl
     }
 }
 
-/* How much the first head of a layer looks at the first n keys: shares [rows, n], of the states x [rows, hidden] that
-enter it. Rows lie x_width apart; mask [rows, total_rows] says who sees whom. Returns 0, 1 without memory. */
-int32_t look_at(const Decoder *d, int32_t index, int32_t rows, const float *x, int32_t x_width, const float *cos,
-                const float *sin, const uint8_t *mask, int32_t total_rows, const float *keys, int32_t n, float *shares) {
+/* Which of the first n keys the first head of a layer looks at most, and its share, by row of the states x [rows,
+hidden] that enter it. Rows lie x_width apart; positions [rows] are rows of cos and sin [positions, head]; mask [rows,
+total_rows] says who sees whom, NULL: everything. keys [layers, kv_heads, capacity, head]. Returns 0, 1 without memory. */
+int32_t look_at(const Decoder *d, int32_t index, int32_t rows, const float *x, int32_t x_width, const int64_t *positions,
+                const float *cos, const float *sin, const uint8_t *mask, int32_t total_rows, int32_t capacity,
+                const float *keys, int32_t n, int32_t *which, float *shares) {
     const int head = d->head;
     const Layer *layer = d->layer + index;
     Matrix first = layer->qkv;
@@ -244,13 +246,14 @@ int32_t look_at(const Decoder *d, int32_t index, int32_t rows, const float *x, i
     float *normed = malloc((d->hidden + head + total_rows + LANES) * sizeof(float));
     if (!normed) return 1;
     float *query = normed + d->hidden, *all = query + head;
+    keys += (size_t)index * d->kv_heads * capacity * head;
     for (int r = 0; r < rows; r++) {
         normalise(d, layer->attention_norm, x + (size_t)r * x_width, normed);
         multiply(&first, normed, 1, query, head, 0);
-        turn(query, 1, head, cos + (size_t)r * head, sin + (size_t)r * head);
+        turn(query, 1, head, cos + positions[r] * head, sin + positions[r] * head);
         float highest = -1e30f, sum = 0;
         for (int s = 0; s < total_rows; s++) {
-            if (!mask[(size_t)r * total_rows + s]) {
+            if (mask && !mask[(size_t)r * total_rows + s]) {
                 all[s] = -1e30f;
                 continue;
             }
@@ -262,7 +265,10 @@ int32_t look_at(const Decoder *d, int32_t index, int32_t rows, const float *x, i
         for (int s = total_rows; s % LANES; s++) all[s] = -1e30f;
         for (int s = 0; s < total_rows; s += LANES) store(all + s, exponential(load(all + s) - highest));
         for (int s = 0; s < total_rows; s++) sum += all[s];
-        for (int s = 0; s < n; s++) shares[(size_t)r * n + s] = s < total_rows ? all[s] / sum : 0;
+        which[r] = 0;
+        for (int s = 1; s < n && s < total_rows; s++)
+            if (all[s] > all[which[r]]) which[r] = s;
+        shares[r] = all[which[r]] / sum;
     }
     free(normed);
     return 0;

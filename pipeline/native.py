@@ -80,7 +80,8 @@ def library() -> ctypes.CDLL | None:
         "pass_rows": (POINTER, NUMBER, NUMBER, NUMBER, *[POINTER] * 6, NUMBER, *[POINTER] * 4),
         "write_on": (*[POINTER] * 3, NUMBER, POINTER, *[NUMBER] * 4, *[POINTER] * 7),
         "grow_tree": (*[POINTER] * 5, *[NUMBER] * 5, *[POINTER] * 8),
-        "look_at": (POINTER, NUMBER, NUMBER, POINTER, NUMBER, *[POINTER] * 3, NUMBER, POINTER, NUMBER, POINTER)})
+        "look_at": (POINTER, NUMBER, NUMBER, POINTER, NUMBER, *[POINTER] * 4, NUMBER, NUMBER, POINTER, NUMBER,
+                    *[POINTER] * 2)})
     if made is not None:
         made.multiply.restype = None
     return made
@@ -291,20 +292,22 @@ class NativePass:
             raise MemoryError(f"there is no memory for a tree of {most} nodes")
         return tokens[:made], parents[:made], scores[:made], states
 
-    def look(self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, cache: KVCache, count: int) -> Tensor:
-        """How much the first head of a layer looks at the first `count` keys: shares [R, count], of states x [R, D]
-        that enter it, with cos and sin [R, head_size] and mask [R, S] bool.
+    def look(self, layer: int, x: Tensor, at: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, total: int,
+             cache: KVCache, count: int) -> tuple[list[int], list[float]]:
+        """Which of the first `count` keys the first head of a layer looks at most, and its share: by state of x [R, D]
+        that enters it at positions at [R], with cos and sin [positions, head_size] and mask [R, total] bool or None.
 
         Raises MemoryError.
         """
-        shares, mask, total = x.new_empty(len(x), count), mask.contiguous(), mask.shape[1]
+        rows, at, mask = len(x), at.contiguous(), None if mask is None else mask.contiguous()
         x = x if x.stride(1) == 1 else x.contiguous()
-        failed = self._look(self._at, layer, len(x), x.data_ptr(), x.stride(0), cos.data_ptr(), sin.data_ptr(),
-                            mask.data_ptr(), total, cache.keys[layer].data_ptr(), count,
-                            shares.data_ptr())
+        which, shares = (ctypes.c_int32 * rows)(), (ctypes.c_float * rows)()
+        failed = self._look(self._at, layer, rows, x.data_ptr(), x.stride(0), at.data_ptr(), cos.data_ptr(),
+                            sin.data_ptr(), None if mask is None else mask.data_ptr(), total, cache.capacity,
+                            cache.keys.data_ptr(), count, ctypes.addressof(which), ctypes.addressof(shares))
         if failed:
             raise MemoryError(f"there is no memory to look at {total} rows")
-        return shares
+        return which[:], shares[:]
 
 
 def _made() -> ctypes.CDLL:

@@ -18,10 +18,11 @@ from torch import Tensor
 from pipeline.decoder import FINAL, Decoder, KVCache
 from pipeline.placement import own_stream
 from pipeline.trees import attention_mask, positions
-from pipeline.types import Draft, Prefix, Scores, Verdict
+from pipeline.types import Box, Draft, Prefix, Scores, Verdict
 
-Locate: TypeAlias = Callable[[Tensor, Tensor, Tensor, KVCache], Tensor]
-"""Boxes [R, 4] (NaN = about no object) from states [R, D], positions [R], mask [R, S] and the cache."""
+Locate: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, KVCache, int], list[Box | None]]
+"""Boxes [R] (None = about no object) from states [R, D], positions [R], mask [R, S] (None: all is seen), the cache and
+how many of its rows count, S."""
 
 
 class DecoderSession:
@@ -103,13 +104,13 @@ class DecoderSession:
         assert hidden is not None
         self._scored, tapped, locate = draft, hidden[0, pending - 1:], self._locate
 
-        def find() -> Tensor:
+        def find() -> list[Box | None]:
             assert locate is not None
             if self._scored is not draft:
                 raise RuntimeError("boxes are asked for before commit()")
             with torch.inference_mode():
-                seen = mask[0, 0, pending - 1:] if mask is not None else where.new_ones(1, prefix + 1, dtype=torch.bool)
-                return locate(tapped[:, 0], where[0, pending - 1:], seen, self._cache)
+                seen = None if mask is None else mask[0, 0, pending - 1:]
+                return locate(tapped[:, 0], where[0, pending - 1:], seen, self._cache, prefix + len(tokens))
 
         return Scores(self._decoder.head(states[0, pending - 1:]), tapped, find if locate is not None else None)
 

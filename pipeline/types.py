@@ -91,14 +91,14 @@ class Scores:
 
     logits: torch.Tensor
     hidden: torch.Tensor
-    find: Callable[[], torch.Tensor] | None = None
+    find: Callable[[], list[Box | None]] | None = None
 
     @cached_property
-    def boxes(self) -> torch.Tensor | None:
-        """Boxes [N+1, 4], normalised x0 y0 x1 y1, of the object the next word is about, at the end of the window, NaN
-        where none; or None. Who wants them asks before the next commit(): they are looked for in the session's cache,
-        and most scores are asked by drafters, which do not want them."""
-        return None if self.find is None else self.find()
+    def boxes(self) -> list[Box | None]:
+        """By row, the box of the object that the next word is about, at the end of the window, None where it is about
+        none. Who wants them asks before the next commit(): they are looked for in the session's cache, and most scores
+        are asked by drafters, which do not want them."""
+        return [None] * len(self.logits) if self.find is None else self.find()
 
 
 Ahead: TypeAlias = Callable[[Collection[int], Callable[[Scores], int | None]], None]

@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
 from pipeline.session import DecoderSession
-from pipeline.types import Draft, Verdict
+from pipeline.types import Box, Draft, Verdict
 
 
 def reference(kv_heads: int, tied: bool, seed: int = 0) -> LlamaForCausalLM:
@@ -127,11 +127,14 @@ def test_session_refuses_misuse() -> None:
 def test_boxes_are_looked_for_once_and_only_when_wanted() -> None:
     asked = list[int]()
 
-    def locate(entering: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: KVCache) -> torch.Tensor:
+    def locate(entering: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, cache: KVCache,
+               rows: int) -> list[Box | None]:
         asked.append(len(entering))
-        assert mask.shape == (len(entering), cache.length + 1 + len(TREE))
+        assert mask is not None
+        assert mask.shape == (len(entering), rows)
+        assert rows == cache.length + 1 + len(TREE)
         assert positions.tolist() == [2, 3, 4, 4, 3, 5, 6]
-        return torch.arange(4.0).expand(len(entering), 4)
+        return [None, *[(0.0, 1.0, 2.0, 3.0)] * (len(entering) - 1)]
 
     session = DecoderSession(random_decoder(0), lambda: torch.zeros(0, 32), [1, 2, 3], capacity=32, locate=locate)
     session.prefill()

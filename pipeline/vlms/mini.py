@@ -21,6 +21,7 @@ from pipeline.placement import Placement
 from pipeline.seen import LastSeen
 from pipeline.session import DecoderSession
 from pipeline.text import Tokenizer
+from pipeline.types import Box
 from pipeline.vision import Memory, Slots, boxes_after, remember
 from streams.types import InputError, Window
 
@@ -60,18 +61,20 @@ class MiniVLM:
             raise InputError(f"the question has {len(tokens_of_prompt)} tokens, at most {MAX_PROMPT} are allowed; "
                              "shorten it")
         # not the model's: a drafter may have changed the words of this VLM and left its eye as it is
-        decoder, seen = self.decoder, list[Tensor]()
+        decoder, seen = self.decoder, list[list[Box | None]]()
         assert decoder is not None
 
         def read_prefix() -> Tensor:
             tokens, slots = self.see(window)
             # the end of the window is what a person sees while asking
-            boxes = boxes_after(slots, window.duration_us / 2e6)
-            seen.append(torch.where(slots.found[0][:, None], boxes[0], float("nan")))
+            boxes = boxes_after(slots, window.duration_us / 2e6)[0].tolist()
+            found = slots.found[0].tolist()
+            seen.append([tuple(box) if there else None for box, there in zip(boxes, found, strict=True)])
             return tokens[0]
 
-        def find(entering: Tensor, positions: Tensor, mask: Tensor, cache: KVCache) -> Tensor:
-            return locate(decoder, seen[0], entering, positions, mask, cache)
+        def find(entering: Tensor, positions: Tensor, mask: Tensor | None, cache: KVCache,
+                 rows: int) -> list[Box | None]:
+            return locate(decoder, seen[0], entering, positions, mask, cache, rows)
 
         return DecoderSession(decoder, read_prefix, tokens_of_prompt, CAPACITY, self.taps, find)
 
