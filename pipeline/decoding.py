@@ -215,17 +215,17 @@ def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, boxe
     """
     if not len(draft):
         return []
-    accepted = set(verdict.path[:used])
-    rows = torch.tensor([parent + 1 for parent in draft.parents], device=scores.logits.device)
-    chances = scores.logits[rows].softmax(-1)
-    p_verify = chances[torch.arange(len(draft)), torch.tensor(draft.tokens)].tolist()
-    cos_sims = cosines(draft, scores)
+    accepted, size = set(verdict.path[:used]), scores.logits.shape[1]
+    at = torch.tensor([(parent + 1) * size + token for parent, token in zip(draft.parents, draft.tokens, strict=True)])
+    p_verify = scores.logits.softmax(-1).take(at.to(scores.logits.device)).tolist()
+    cos_sims, probs = cosines(draft, scores), draft.probs or [None] * len(draft)
     nodes = []
-    for i, node in enumerate(pending_nodes(draft, tokenizer)):
-        over = used < len(verdict.path) and node.depth > used
-        reached = (node.parent == -1 or node.parent in accepted) and not over
+    for i, (token, parent, depth) in enumerate(zip(draft.tokens, draft.parents, draft.depths(), strict=True)):
+        over = used < len(verdict.path) and depth > used
+        reached = (parent == -1 or parent in accepted) and not over
         state = "accepted" if i in accepted else "rejected" if reached else "unreached"
-        nodes.append(Node(node.text, node.token, node.parent, node.depth, node.origin, state,  # type: ignore[arg-type]
-                          cos_sims[i] if reached else None, node.p_draft, p_verify[i] if reached else None,
-                          boxes[node.parent + 1] if reached else None))
+        nodes.append(Node(tokenizer.piece(token), token, parent, depth, draft.origin[i],
+                          state,  # type: ignore[arg-type]
+                          cos_sims[i] if reached else None, probs[i], p_verify[i] if reached else None,
+                          boxes[parent + 1] if reached else None))
     return nodes
