@@ -163,7 +163,8 @@ class _Page:
 
         listening = socket.create_server(("127.0.0.1", 0))
         self._server = uvicorn.Server(uvicorn.Config(Starlette(routes=[WebSocketRoute("/live", live)]),
-                                                     log_level="error", timeout_graceful_shutdown=1))
+                                                     log_level="error", ws_per_message_deflate=False,
+                                                     timeout_graceful_shutdown=1))
         self._attached, self._outbox = threading.Event(), list[Connection]()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve([listening])), daemon=True)
         self._thread.start()

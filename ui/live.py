@@ -28,6 +28,8 @@ SLOW_MS, QUICK_MS = 400, 150
 """A line on which a picture takes longer than the first is slow until one takes less than the second."""
 FRAME_PERIOD_S = 1 / 30
 STATE_PERIOD_S = 0.15
+WORDS_PERIOD_S = 1 / 60
+"""Messages that come sooner after others than a page can show them wait for each other."""
 MAX_WAITING = 5000
 """Messages that may wait for a slow page; beyond it the connection ends and the page starts over."""
 UNKNOWN, REPLACED = 4401, 4409
@@ -58,7 +60,7 @@ class Connection:
         self._ws, self._session = ws, session
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Message] = deque()
-        self._news = asyncio.Event()
+        self._news, self._told = asyncio.Event(), False
         self._look = asyncio.Event()
         self._over = asyncio.Event()
         self._sent: dict[int, deque[tuple[float, float | None]]] = {EVENT_PICTURE: deque(), RGB_PICTURE: deque()}
@@ -71,7 +73,12 @@ class Connection:
 
     def put(self, messages: list[Message]) -> None:
         """Send soon; callable from any thread."""
-        self._later(self._append, messages)
+        self._waiting.extend(messages)
+        if len(self._waiting) > MAX_WAITING:
+            self._later(self._over.set)
+        elif not self._told:  # waking the loop costs as much as a word
+            self._told = True
+            self._later(self._news.set)
 
     def end(self, replaced: bool) -> None:
         """Close this connection; callable from any thread."""
@@ -83,12 +90,6 @@ class Connection:
             self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:  # the program is ending, its loop is closed
             log.debug("a message came after the end")
-
-    def _append(self, messages: list[Message]) -> None:
-        self._waiting.extend(messages)
-        self._news.set()
-        if len(self._waiting) > MAX_WAITING:
-            self._over.set()
 
     async def run(self) -> None:
         """Serve until either side ends the connection."""
@@ -137,9 +138,11 @@ class Connection:
         while True:
             await self._news.wait()
             self._news.clear()
+            self._told = False  # before looking: what comes later tells again
             batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if batch:
                 await self._ws.send_text(encode(batch))
+                await asyncio.sleep(WORDS_PERIOD_S)
 
     async def _show(self) -> None:
         """Pictures at the rate of the page, the play position a few times a second, both only when changed."""

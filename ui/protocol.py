@@ -3,7 +3,7 @@
     encode([Marked(end_s=3.0, text="A red car moves left.")])     # text of one WebSocket message: a JSON array
     parse_command('{"k": "seek", "v": 1.5}')                      # Command("seek", 1.5); None for nonsense
 
-Messages are dataclasses without behaviour; their wire form is a dict with "k" naming the type. Times on the
+Messages are dataclasses without behaviour; their wire form is an object with "k" naming the type. Times on the
 wire are seconds since the start of the recording (`*_s` of a view) or since the question (`*_s` of a word).
 Pictures travel as binary messages, see `picture_message`.
 """
@@ -14,11 +14,12 @@ import json
 import math
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-from ui.answer_messages import AnswerMessage, Word, Work
+import orjson
+
+from ui.answer_messages import AnswerMessage
 from ui.looking_through import LONGEST_SPEC, MOST_SPECS
 from ui.services import Curve
 
@@ -165,32 +166,10 @@ Message: TypeAlias = (Hello | Offers | Cameras | Filtering | SourceLoading | Sou
                       | Playing | AnswerMessage)
 
 
-@cache
-def _names(kind: type) -> list[str]:
-    return [field.name for field in fields(kind)]
-
-
-def _plain(value: Any) -> Any:
-    """Wire form of a value: dataclasses become dicts, floats are rounded and never NaN."""
-    if isinstance(value, float):
-        return round(value, 5) if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (Word, Work, Curve)):
-        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
-    return value
-
-
-def to_wire(message: Message) -> dict[str, Any]:
-    """One message as a dict: "k" names its type."""
-    return {"k": message.k} | {name: _plain(getattr(message, name)) for name in _names(type(message))}
-
-
 def encode(messages: Iterable[Message]) -> str:
-    """Several messages as the text of one WebSocket message."""
-    return json.dumps([to_wire(message) for message in messages], ensure_ascii=False, allow_nan=False)
+    """Several messages as the text of one WebSocket message; numbers that are none become null."""
+    return orjson.dumps([{"k": message.k, **vars(message)} for message in messages],
+                        option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def picture_message(kind: int, at_us: int, image: bytes) -> bytes:

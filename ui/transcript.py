@@ -11,7 +11,6 @@ The law: the text of the accepted, recovered, bonus and plain words of all round
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from pipeline.types import Caption, Cycle, Drafted, Node, Record
 from ui.answer_messages import AnswerDone, AnswerStarted, Numbers, RoundJudged, Word, WordsDrafted, Work
@@ -42,17 +41,24 @@ def main_line(nodes: list[Node]) -> set[int]:
     return line
 
 
-def _guess(answer: str, round_: int, index: int, node: Node, main: bool, drafted_s: float | None) -> Word:
-    """One drafted node as a word without its verdict's consequences."""
+def _guess(answer: str, round_: int, index: int, node: Node, main: bool, drafted_s: float | None,
+           text: str, checked_s: float | None = None, replaced_by: str | None = None) -> Word:
+    """One drafted node as a word; text: what it says in the answer."""
     parent = None if node.parent < 0 else f"{answer}.{round_}.{node.parent}"
-    return Word(f"{answer}.{round_}.{index}", node.text, node.verdict, round_, main, node.depth, parent,
-                node.origin, node.cos_sim, node.p_draft, node.p_verify, drafted_s, box=node.box)
+    return Word(f"{answer}.{round_}.{index}", text, node.verdict, round_, main, node.depth, parent,
+                node.origin, _short(node.cos_sim), _short(node.p_draft), _short(node.p_verify), drafted_s, checked_s,
+                replaced_by=replaced_by, box=node.box)
+
+
+def _short(number: float | None) -> float | None:
+    """What a page shows needs no seventeen digits."""
+    return None if number is None else round(number, 5)
 
 
 def drafted_words(answer: str, drafted: Drafted) -> list[Word]:
     """The guesses of a round before their check."""
     main = main_line(drafted.nodes)
-    return [_guess(answer, drafted.round, i, node, i in main, drafted.at_s)
+    return [_guess(answer, drafted.round, i, node, i in main, drafted.at_s, node.text)
             for i, node in enumerate(drafted.nodes)]
 
 
@@ -74,9 +80,9 @@ def judged_words(answer: str, cycle: Cycle, drafted_s: float | None = None) -> l
     words = []
     in_order = sorted(enumerate(cycle.nodes), key=lambda item: (item[1].depth, item[1].verdict == "accepted"))
     for i, node in in_order:
-        guess = _guess(answer, cycle.round, i, node, i in main, drafted_s)
         replaced_by = following.get(node.parent) if node.verdict == "rejected" else None
-        words.append(replace(guess, text=texts.get(i, node.text), checked_s=checked_s, replaced_by=replaced_by))
+        words.append(_guess(answer, cycle.round, i, node, i in main, drafted_s, texts.get(i, node.text), checked_s,
+                            replaced_by))
     for i, token in enumerate(said[len(path):] + own):
         words.append(Word(f"{answer}.{cycle.round}.v{i}", token.text, token.kind, cycle.round,
                           depth=len(path) + 1, origin="verifier", checked_s=checked_s, replaces=token.replaces,
