@@ -139,10 +139,14 @@ class Connection:
             await self._news.wait()
             self._news.clear()
             self._told = False  # before looking: what comes later tells again
-            batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if batch:
-                await self._ws.send_text(encode(batch))
-                await asyncio.sleep(WORDS_PERIOD_S)
+            await self._send([])
+            await asyncio.sleep(WORDS_PERIOD_S)
+
+    async def _send(self, last: list[Message]) -> None:
+        """All that is waiting, and something after it."""
+        batch = [*(self._waiting.popleft() for _ in range(len(self._waiting))), *last]
+        if batch:
+            await self._ws.send_text(encode(batch))
 
     async def _show(self) -> None:
         """Pictures at the rate of the page, the play position a few times a second, both only when changed."""
@@ -161,7 +165,7 @@ class Connection:
                 state = await asyncio.to_thread(self._session.playing)
                 if state is not None and state != told:
                     told, told_at = state, started
-                    await self._ws.send_text(encode([state]))
+                    await self._send([state])
             await self._pause(FRAME_PERIOD_S - (self._loop.time() - started))
 
     def _acknowledged(self, started: float, arrived_s: float | None) -> None:
