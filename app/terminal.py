@@ -89,7 +89,8 @@ def lost(losses: Losses) -> list[str]:
     """What a source could not deliver so far, in words; nothing for nothing."""
     counts = ((losses.n_dropped, "events dropped"),
               (losses.n_others_dropped, "frames or samples dropped"), (losses.n_rejected, "events refused"),
-              (losses.n_clamped, "late events moved"), (losses.n_restarts, "restarts of the clock mended"))
+              (losses.n_late, "packets or frames out of order"), (losses.n_clamped, "late events moved"),
+              (losses.n_restarts, "restarts of the clock mended"))
     said = [f"{count:,} {what}" for count, what in counts if count]
     if losses.n_gaps:
         times = "once" if losses.n_gaps == 1 else f"{losses.n_gaps} times"

@@ -26,6 +26,7 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
     < {"type":"samples","slot":i,"n":n,"kind":"imu"|"triggers"}
     > {"type":"free","slot":i}
     < {"type":"dropped","n":n,"kind":"events"}      what a live child could not hand over: events, frames or samples
+    < {"type":"late","n":n}                         so many packets and frames came too late to be put in order
     < {"type":"heartbeat"}                          alive, nothing to deliver
     < {"type":"end","damaged":bool}                 of this read; wait for the next
     < {"type":"error","kind":"missing"|"refused"|"option"|"empty"|"failed","message":"..."}   then the child exits
@@ -198,6 +199,8 @@ class _Pipes:
                     message = {"type": "error", "kind": "died", "message": "sent something unreadable"}
                 if message["type"] == "dropped":
                     self._count_lost(str(message.get("kind", "events")), message.get("n", 0))
+                elif message["type"] == "late":
+                    self._losses.n_late += message.get("n", 0)
                 else:
                     self.inbox.put(message)
                     self._drop_oldest()

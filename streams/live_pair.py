@@ -145,7 +145,7 @@ class LivePair:
 
     def _count(self) -> None:
         mine, theirs = (source.losses for source in self._sources)
-        for name in ("n_rejected", "n_clamped", "n_restarts", "n_gaps"):
+        for name in ("n_rejected", "n_late", "n_clamped", "n_restarts", "n_gaps"):
             setattr(self.losses, name, getattr(mine, name) + getattr(theirs, name))
         self.losses.n_dropped = mine.n_dropped + self._n_dropped
         self.losses.n_others_dropped = mine.n_others_dropped + theirs.n_others_dropped + self._n_frames_dropped

@@ -166,6 +166,8 @@ class Losses:
     n_rejected: events refused by validation (outside the sensor, time running backwards, absurd jumps).
     n_dropped: events thrown away because the consumer of a live source was too slow; n_others_dropped: frames, and
     samples of the IMU and triggers, likewise.
+    n_late: packets and frames of a live source that came after what begins later, for longer than could be waited: they
+    are not lost, but windows that were complete by then lack them.
     n_clamped: events that came a little after later ones and were moved to their time.
     n_restarts: times that the recording's clock started again and was joined to what came before.
     n_gaps: times that a live source was away and came back; gaps: (start_us, end_us) of the newest of them.
@@ -178,6 +180,7 @@ class Losses:
     n_rejected: int = 0
     n_dropped: int = 0
     n_others_dropped: int = 0
+    n_late: int = 0
     n_clamped: int = 0
     n_restarts: int = 0
     n_gaps: int = 0

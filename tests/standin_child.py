@@ -82,6 +82,7 @@ def camera(slots):
     say("dropped", n=5)
     say("dropped", n=2, kind="frames")
     say("dropped", n=1, kind="samples")
+    say("late", n=2)
     slots.send_events(packet_times(1))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import standin_child
 
+from app import terminal
 from streams import supervised
 from streams.isolation import WATCHDOG_S, Child, ChildError
 from streams.sources import dv
@@ -72,7 +73,8 @@ def test_camera_delivers_packets_frames_and_the_passing_of_time():
         assert items[0]["t"].dtype == np.int64
         assert items[1].t_us == 1_000_050
         assert np.all(items[1].image == 7)
-        assert (source.losses.n_dropped, source.losses.n_others_dropped) == (5, 3)
+        assert (source.losses.n_dropped, source.losses.n_others_dropped, source.losses.n_late) == (5, 3, 2)
+        assert "2 packets or frames out of order" in terminal.lost(source.losses)
         assert "disconnected" in source.losses.damage
         assert list(source) == []
         source.close()

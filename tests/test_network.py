@@ -15,6 +15,7 @@ from toy_sources import events_at, frame_at, imu_at, triggers_at
 
 from streams.server import PACKET_EVENTS, Place, Server
 from streams.sources import open_source, tcp
+from streams.timeline import begins_us
 from streams.types import Frame, InputError, Packet, Resolution, Samples, SourceInfo
 
 SENSOR = Resolution(8, 6)
@@ -76,20 +77,33 @@ def test_what_is_published_arrives_identical(kind: str, compression: str, tmp_pa
         items = iter(source)
         assert len(next(items)) == 0
         until(lambda: server.n_clients == 1)
-        server.publish(frame)
-        received = list(takewhile(lambda item: not isinstance(item, Frame), items))
-        assert not sum(map(len, received))
         for samples in (imu, triggers):
             server.publish(samples)
         until(lambda: next(items) is not None and all(heard.values()))
         for samples in (imu, triggers):
             np.testing.assert_array_equal(np.concatenate(heard[samples.kind]), samples.data)
-        server.publish(events)
-        server.publish(events_at([LAST_US]))
-        found, _ = split(to_the_mark(items))
+        until(lambda: len(server._channels["frames"].clients) == 1)
+        for item in (events[:20_000], frame, events[20_000:], events_at([LAST_US])):
+            server.publish(item)
+        received = to_the_mark(items)
+        found, pictures = split(received)
         np.testing.assert_array_equal(found, events)
+        assert [picture.t_us for picture in pictures] == [frame.t_us]
+        begins = [begins_us(item) for item in received if begins_us(item) is not None]
+        assert begins == sorted(begins)  # type: ignore[type-var]
+        assert source.losses.n_late == 0
         assert server.n_dropped == server.n_samples_dropped == server.n_frames_dropped == 0
         assert source.losses.n_dropped == source.losses.n_others_dropped == 0
+
+
+def test_a_frame_of_a_scene_without_events_arrives() -> None:
+    with Server(INFO, [("127.0.0.1", 0)] * 2) as server, open_source(server.uri, give_up_s=0) as source:
+        items = iter(source)
+        next(items)
+        until(lambda: len(server._channels["frames"].clients) == 1)
+        server.publish(frame_at(1_200_000))
+        received = list(takewhile(lambda item: not isinstance(item, Frame), items))
+        assert not sum(map(len, received))
 
 
 def test_the_address_of_the_events_is_enough() -> None:

@@ -215,7 +215,9 @@ def test_frames_are_rgb_of_the_stated_size_and_in_order(source: Source) -> None:
 def test_items_come_in_order_of_their_begin(source: Source) -> None:
     begins = [item.t_us - item.exposure_us // 2 if isinstance(item, Frame) else int(item["t"][0])
               for item in some(source) if isinstance(item, Frame) or len(item)]
-    assert begins == sorted(begins)
+    n_back = sum(begin < most for begin, most in zip(begins, itertools.accumulate(begins, max), strict=True))
+    # Not 0 only where one of two connections was silent for longer than is waited: then it is counted.
+    assert n_back <= source.losses.n_late
 
 
 @pytest.mark.parametrize("name", [

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
 from streams.dv_child.conversion import batches_of, first_line, our_frame, samples_of
+from streams.dv_child.ordering import InOrder
 from streams.isolation_child import Message, Parent, Refused, serve
 from streams.types import EVENT_DTYPE, Events, Frame, Samples
-
-FRAME_WAITS_S = 0.05
-"""How long a frame waits at most for the events before it: in a quiet scene none come. On a machine that is starved for
-longer it overtakes them; nothing is lost by that, a window takes both by their times."""
-
 
 CHECKS = {"events": "isEventStreamAvailable", "frames": "isFrameStreamAvailable", "imu": "isImuStreamAvailable",
           "triggers": "isTriggerStreamAvailable"}
@@ -52,30 +47,29 @@ def read_network(parent: Parent, sensors: bool = False, **places: list[str | int
     }
 
     def read(start_us: int | None, wanted: bool) -> Iterator[Events | Frame | Samples]:
-        waiting: deque[tuple[float, Frame]] = deque()
-        last_us: int | None = None
+        order = InOrder(for_frames is not None and wanted)
+        n_late = 0
         while for_events.isRunning():
             store = for_events.getNextEventBatch()
             picture = for_frames.getNextFrame() if for_frames is not None else None
             if store is not None and not store.isEmpty():
-                last_us = store.getHighestTime()
-                yield store.numpy().view(EVENT_DTYPE)
+                order.add(store.numpy().view(EVENT_DTYPE))
             if picture is not None and wanted:
-                waiting.append((time.monotonic(), our_frame(picture)))
-            # The two connections are not equally fast: a frame waits a moment for the events before it.
-            while waiting and _due(*waiting[0], last_us):
-                yield waiting.popleft()[1]
+                order.add(our_frame(picture))
+            elif for_frames is not None and not for_frames.isRunning():
+                order.no_more_frames()
+            yield from order.ready()
+            if order.n_late > n_late:
+                parent.send("late", n=order.n_late - n_late)
+                n_late = order.n_late
             arrived = [samples_of(kind, batch) for kind, next_batch in others if (batch := next_batch())]
             yield from arrived
+            parent.beat()
             if store is None and picture is None and not arrived:
-                parent.beat()
                 while message := parent.receive(wait=False):
                     parent.handle(message)
                 time.sleep(0.001)
+        yield from order.rest()
         raise Refused("failed", "the other side ended the connection")
 
     serve(parent, opened, read, live=True)
-
-
-def _due(since_s: float, frame: Frame, last_us: int | None) -> bool:
-    return (last_us is not None and last_us >= frame.begin_us) or time.monotonic() - since_s > FRAME_WAITS_S
