@@ -74,15 +74,18 @@ def main() -> None:
               help="ask everybody for this name and password; the variable PARAFOVEA_AUTH hides it from lists of "
                    "processes")
 @click.option("--no-browser", is_flag=True, help="do not open a browser")
+@click.option("--recordings", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
+              help="record live sources of the page into this folder, and offer the AEDAT4 files in it; default: what "
+                   "is recorded is sent to the browser")
 @filter_option
 @model_options
-def demo(source: str | None, host: str, port: int, login: str | None, no_browser: bool, models: ModelOptions,
-         filters: tuple[str, ...]) -> None:
+def demo(source: str | None, host: str, port: int, login: str | None, no_browser: bool, recordings: Path | None,
+         models: ModelOptions, filters: tuple[str, ...]) -> None:
     """Open the web page on a recording or a camera. --filter is for --source and everybody; on the page
     everybody chooses filters for himself, but those that take a file."""
     from app.demo import run
 
-    run(source, host, port, not no_browser, models, login, filters)
+    run(source, host, port, not no_browser, models, login, filters, recordings)
 
 
 @main.command()

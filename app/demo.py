@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 import threading
 import webbrowser
 from collections import defaultdict
@@ -40,8 +41,9 @@ TURN_POLL_S = 0.1
 
 
 def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptions, login: str | None = None,
-        filters: Sequence[str] = ()) -> None:
-    """Serve the page until Ctrl-C. login: "user:password" that everybody needs; filters: of the first source.
+        filters: Sequence[str] = (), keep_in: Path | None = None) -> None:
+    """Serve the page until Ctrl-C. login: "user:password" that everybody needs; filters: of the first source; keep_in:
+    a folder for what is recorded on the page.
 
     Raises InputError.
     """
@@ -55,14 +57,16 @@ def run(uri: str | None, host: str, port: int, browser: bool, models: ModelOptio
         terminal.people.print(f"parafovea: everybody who reaches {host}:{port} can use this page and your cameras; "
                               "protect it with --auth user:password", style="yellow")
     _require_free_port(host, port)
+    if keep_in is not None:
+        _require_folder(keep_in)
     first = uri or str(bundled_recording())
     with filtered(terminal.opened(first), filters) as source:
         name = source.info.name
     with terminal.people.status("loading the page and the models"):
         from ui import build_app, serve
 
-        app = build_app(services(load(models), first, name, *pairs_of(models), filters), login,
-                        LOOPBACK if private and login is None else None)
+        offered = services(load(models), first, name, *pairs_of(models), filters, keep_in)
+        app = build_app(offered, login, LOOPBACK if private and login is None else None)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     terminal.people.print(f"Parafovea is at {address} (Ctrl-C ends)")
     if browser:
@@ -84,10 +88,11 @@ def pairs_of(given: ModelOptions) -> tuple[str, dict[str, Loading]]:
 
 
 def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
-             others: dict[str, Loading] | None = None, filters: Sequence[str] = ()) -> Services:
+             others: dict[str, Loading] | None = None, filters: Sequence[str] = (),
+             keep_in: Path | None = None) -> Services:
     """Everything the page may do, on these models and on others that are loaded when they are chosen.
 
-    filters: of the first source.
+    filters: of the first source. keep_in: see Services.
     """
     adapter, pairs = models.adapter, Pairs(pair, models, others or {})
     recordings = {"Bundled story": str(bundled_recording())}
@@ -98,7 +103,8 @@ def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
                     SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads),
                     find_cameras, network="tcp", open_webcam=open_webcam,
                     save_part=lambda uri, part, out, view, chosen: save_part(
-                        uri, part, out, view, [*(filters if uri == first else ()), *chosen]))
+                        uri, part, out, view, [*(filters if uri == first else ()), *chosen]),
+                    keep_in=keep_in)
 
 
 def measured_curves(folder: Path) -> dict[str, Curve]:
@@ -221,6 +227,15 @@ class Players:
             if source.info.live:
                 self._live[uri] = player
             return player
+
+
+def _require_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"nothing can be recorded into {folder} ({error.strerror or error}); give another folder with "
+                         "--recordings") from None
 
 
 def _require_free_port(host: str, port: int) -> None:

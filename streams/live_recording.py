@@ -45,6 +45,11 @@ class LiveRecording:
         """Size of the file so far."""
         return self._recorder.n_bytes
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has reached the file yet."""
+        return self._recorder.recorded_us is None
+
     def put(self, item: Packet) -> None:
         """The next item of the source; returns at once and never raises."""
         with self._lock:

@@ -90,7 +90,7 @@ class Api:
         return drafter
 
     def _opened(self, recording: str) -> Opened:
-        recordings = self._services.recordings
+        recordings = self._services.listed()
         if recording not in recordings:
             raise _refused(f"there is no recording {recording!r}; use one of {', '.join(recordings)}")
         try:

@@ -8,7 +8,17 @@
 from __future__ import annotations
 
 from ui.answer_messages import Agreement, AnswerStarted, Compared, Marked, Measured
-from ui.protocol import Cameras, Filtering, Histogram, Message, Playing, SourceFailed, SourceLoading, SourceOpened
+from ui.protocol import (
+    Cameras,
+    Filtering,
+    Histogram,
+    Message,
+    Offers,
+    Playing,
+    SourceFailed,
+    SourceLoading,
+    SourceOpened,
+)
 
 SAME_MARK_S = 1.0
 """A caption of nearly the same moment replaces the one before (a recording that is played again)."""
@@ -43,7 +53,7 @@ class Board:
             self._counts[message.drafter] = message
         elif isinstance(message, (Compared, Measured)):
             self._on_comparison(message)
-        elif not isinstance(message, (Playing, Cameras, Filtering)):
+        elif not isinstance(message, (Playing, Offers, Cameras, Filtering)):
             for told in self._answers.values():
                 if told[0].id == message.id:
                     told.append(message)

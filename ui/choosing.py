@@ -62,7 +62,7 @@ def _uri(session: Session, choice: Choice) -> str:
         if not services.network or not ADDRESS.fullmatch(name):
             raise InputError(f"{name or 'nothing'} is no address; give host:port, as in 127.0.0.1:7777")
         return f"{services.network}://{name}"
-    offered = services.recordings if choice.kind == "recording" else session.cameras
+    offered = services.listed() if choice.kind == "recording" else session.cameras
     if name not in offered:
         raise InputError(f"there is no {choice.kind} of this name any more; choose another one")
     return offered[name]

@@ -3,16 +3,19 @@
     app.include_router(saving(sessions))        # routes of the program's own
 
 POST /part/aedat4 and /part/mp4 write the selected part; POST /record/start, /record/state and /record/stop record a
-live source, and stop gives the file. All need the session's token in a header of its own and our own origin; files lie
-in folders of ours under names of ours, and go when they were sent or the visitor leaves.
+live source, and stop gives the file, or its name where the program keeps recordings in a folder of its owner (then also
+what a visitor leaves behind stays). All need the session's token in a header of its own and our own origin; other files
+lie in folders of ours under names of ours, and go when they were sent or the visitor leaves.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,10 +75,13 @@ def saving(sessions: Sessions) -> APIRouter:
             recording = session.recording
             assert recording is not None
             if what != "stop":
-                return _state(recording.file)
-            session.recording = None
+                return JSONResponse(recording.state())
+            session.recording, ended = None, recording.state()["ended"]
             path = recording.take()
-        return _sent(path, TYPES["aedat4"], _counts(recording.file))
+        if not recording.kept:
+            return _sent(path, TYPES["aedat4"], _counts(recording.file))
+        sessions.tell_offers()
+        return JSONResponse({"name": path.name, "ended": ended}, headers=_counts(recording.file))
 
     return router
 
@@ -97,11 +103,13 @@ def _known(sessions: Sessions, request: Request, token: str) -> Session:
 
 def _folder() -> Path:
     """A new folder, where there is room for a file. Raises InputError."""
-    folder = Path(tempfile.mkdtemp(prefix="parafovea-"))
+    _require_room(Path(tempfile.gettempdir()))
+    return Path(tempfile.mkdtemp(prefix="parafovea-"))
+
+
+def _require_room(folder: Path) -> None:
     if shutil.disk_usage(folder).free < SPARE_BYTES + MOST_BYTES:
-        shutil.rmtree(folder, ignore_errors=True)
         raise InputError("the program's disk is nearly full; make room first")
-    return folder
 
 
 def _sent(path: Path, kind: str, headers: dict[str, str] | None = None) -> Response:
@@ -126,38 +134,80 @@ def _selected(session: Session, kind: str) -> tuple[float, float]:
 
 
 class PageRecording:
-    """A live source that a visitor records: the file, in a folder of its own, and the way to end it."""
+    """A live source that a visitor records: the file and the way to end it.
+
+    kept: it stays in the folder that the program keeps recordings in; other files have a folder of their own until they
+    are fetched. Raises InputError when it cannot begin.
+    """
 
     def __init__(self, session: Session) -> None:
-        player = session.player
+        player, keep_in = session.player, session.services.keep_in
         if player is None or not player.info.live:
             raise InputError("only a live source can be recorded; of a recording take a part")
-        self._folder = _folder()
+        self.kept = keep_in is not None
+        path = _new_name(keep_in) if keep_in is not None else _folder() / "recording.aedat4"
         try:
-            self.file = LiveRecording(player.info, self._folder / "recording.aedat4")
-        except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self.file = LiveRecording(player.info, path)
+        except BaseException as error:
+            self._sweep(path)
+            if isinstance(error, InputError):
+                raise InputError(_without_folder(str(error), path)) from None
             raise
         self._release = player.tap(self.file.put)
 
     def take(self) -> Path:
-        """End it; the file. Raises InputError, and then nothing is left, when the disk failed."""
+        """End it; the file. Raises InputError when the disk failed (where it is kept, what was written before that
+        stays and can be read) and when nothing came."""
         self._release()
         try:
             self.file.close()
-        except InputError:
-            self.discard()
-            raise
-        if not self.file.n_events and not self.file.n_frames:
-            self.discard()
+        except InputError as error:
+            if not self.kept or self.file.empty:
+                self._discard()
+            raise InputError(_without_folder(str(error), self.file.path)) from None
+        if self.file.empty:
+            self._discard()
             raise InputError("nothing came from the source while it was recorded")
         return self.file.path
 
-    def discard(self) -> None:
-        """End it without a file; may be called any number of times."""
-        self._release()
+    def leave(self) -> None:
+        """End it because the visitor is gone: without a file, unless it is kept."""
+        if not self.kept:
+            self._release()
+            self._discard()
+            return
+        try:
+            log.info("a visitor left while he recorded: %s is kept", self.take())
+        except InputError as error:
+            log.warning("what a visitor recorded before he left: %s", error)
+
+    def state(self) -> dict[str, object]:
+        """How far it is, for the page."""
+        file = self.file
+        return {"kept": self.kept, "seconds": round(file.seconds, 1), "events": file.n_events, "frames": file.n_frames,
+                "megabytes": round(file.n_bytes / 1e6, 1), "dropped": file.n_dropped,
+                "frames_dropped": file.n_frames_dropped, "ended": _without_folder(file.ended, file.path)}
+
+    def _discard(self) -> None:
         self.file.discard()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._sweep(self.file.path)
+
+    def _sweep(self, path: Path) -> None:
+        if not self.kept:
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _new_name(folder: Path) -> Path:
+    """A name that tells when, and that no other recording has. Raises InputError."""
+    if not folder.is_dir():
+        raise InputError("the folder in which the program keeps recordings is gone")
+    _require_room(folder)
+    return folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(2)}.aedat4"
+
+
+def _without_folder(sentence: str, path: Path) -> str:
+    """What is said to a visitor, whom the folders of this machine do not concern."""
+    return sentence.replace(str(path), path.name)
 
 
 def _start(session: Session) -> None:
@@ -169,10 +219,4 @@ def _start(session: Session) -> None:
 def _counts(file: LiveRecording) -> dict[str, str]:
     """What was recorded, in headers beside the file."""
     return {"parafovea-events": str(file.n_events), "parafovea-frames": str(file.n_frames),
-            "parafovea-dropped": str(file.n_dropped + file.n_frames_dropped)}
-
-
-def _state(file: LiveRecording) -> Response:
-    return JSONResponse({"seconds": round(file.seconds, 1), "events": file.n_events, "frames": file.n_frames,
-                         "megabytes": round(file.n_bytes / 1e6, 1), "dropped": file.n_dropped + file.n_frames_dropped,
-                         "ended": file.ended})
+            "parafovea-dropped": str(file.n_dropped), "parafovea-frames-dropped": str(file.n_frames_dropped)}

@@ -60,6 +60,10 @@ class Curve:
     said: str
 
 
+MOST_LISTED = 200
+"""Recordings of the folder."""
+
+
 def _cannot_save(uri: str, part: tuple[float, float], path: Path, view: Any, filters: Sequence[str]) -> None:
     raise InputError("this program cannot write parts of recordings")
 
@@ -79,7 +83,8 @@ class Services:
     streams at host:port, empty = there is none. open_webcam(pictures): a started player of the pictures of a
     visitor's browser, with simulated events; raises InputError. save_part(uri, (start_s, end_s), path, view, filters):
     writes that part of a recording, through filters NAME[:VALUE], to a .aedat4, or as it is seen to a .mp4; raises
-    InputError.
+    InputError. keep_in: the folder in which live sources are recorded and whose AEDAT4 files are offered, see
+    listed(); None = a recording is sent to whoever made it.
     """
 
     recordings: dict[str, str]
@@ -96,3 +101,25 @@ class Services:
     network: str = ""
     open_webcam: Callable[[Pictures], Player] | None = None
     save_part: Callable[[str, tuple[float, float], Path, Any, Sequence[str]], None] = _cannot_save
+    keep_in: Path | None = None
+
+    def listed(self) -> dict[str, str]:
+        """Label -> URI of what can be opened from the list now: the recordings, then those of the folder, newest first.
+        """
+        found = {} if self.keep_in is None else _newest(self.keep_in)
+        return self.recordings | {name: uri for name, uri in found.items() if name not in self.recordings}
+
+
+def _newest(folder: Path) -> dict[str, str]:
+    """The newest recordings that are whole in a folder, by name; nothing where it cannot be read."""
+    def modified_s(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            return 0.0  # it was just removed
+
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix == ".aedat4" and not path.name.startswith(".")]
+    except OSError:
+        return {}
+    return {path.name: str(path) for path in sorted(paths, key=modified_s, reverse=True)[:MOST_LISTED]}

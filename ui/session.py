@@ -75,12 +75,16 @@ class Recorded(Protocol):
     """What a visitor began and what ends when he leaves."""
 
     file: LiveRecording
+    kept: bool
+
+    def state(self) -> dict[str, object]:
+        """How far it is."""
 
     def take(self) -> Path:
         """End it; the file. Raises InputError."""
 
-    def discard(self) -> None:
-        """End it and leave nothing; may be called any number of times."""
+    def leave(self) -> None:
+        """End it because the visitor is gone."""
 
 
 class Session:
@@ -140,10 +144,14 @@ class Session:
             services = self.services
             hello = Hello(VERSION, services.models, services.note, services.cos_adapter, self.narrator.captions,
                           **asdict(self.view), curves=services.curves, program=PROGRAM)
-            offers = Offers(list(services.recordings), bool(services.network), services.open_webcam is not None,
-                            MAX_UPLOAD_BYTES)
-            outbox.put([hello, offers, self.filtering(), *self._board.messages()])
+            outbox.put([hello, self.offers(), self.filtering(), *self._board.messages()])
         self.narrator.watched = True
+
+    def offers(self) -> Offers:
+        """What there is to choose from now."""
+        services = self.services
+        return Offers(list(services.listed()), bool(services.network), services.open_webcam is not None,
+                      MAX_UPLOAD_BYTES)
 
     def detach(self, outbox: Outbox) -> None:
         """The page is gone, perhaps only for a moment."""
@@ -381,7 +389,7 @@ class Session:
             player, self.player = self.player, None
         self.narrator.close()
         if recording is not None:
-            recording.discard()
+            recording.leave()
         if outbox is not None:
             outbox.end(replaced=False)
         if player is not None:

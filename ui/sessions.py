@@ -24,6 +24,9 @@ UNSEEN_S = 120.0
 LEAVING_S = 1.0
 """Patience with each session when the program ends."""
 
+RECORDED_S = 20.0
+"""Further patience with the disk where something is being recorded."""
+
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +59,7 @@ class Sessions:
 
     def _begin(self, session: Session) -> None:
         """Open what the link names, if it is in the list, at its time."""
-        recordings, link = self._services.recordings, session.link
+        recordings, link = self._services.listed(), session.link
         uri = recordings.get(link.source or "", self._services.first_uri)
         names = {uri: name for name, uri in recordings.items()}
         try:
@@ -68,6 +71,13 @@ class Sessions:
         except InputError as error:
             log.warning("the first source %s did not open: %s", uri, error)
         session.ready.set()
+
+    def tell_offers(self) -> None:
+        """There is something else to choose from: every page is told."""
+        with self._lock:
+            sessions = list(self._by_hash.values())
+        for session in sessions:
+            session.publish([session.offers()])
 
     def by_hash(self, session_hash: str | None) -> Session | None:
         """The session of a Gradio event."""
@@ -101,8 +111,9 @@ class Sessions:
 
     def close(self) -> None:
         """The program ends."""
+        patience_s = LEAVING_S + RECORDED_S * any(session.recording for session in self._by_hash.values())
         leaving = [threading.Thread(target=self.drop, args=(key,), daemon=True) for key in list(self._by_hash)]
         for thread in leaving:
             thread.start()
         for thread in leaving:
-            thread.join(LEAVING_S)
+            thread.join(patience_s)

@@ -41,7 +41,7 @@ pf.takeaway = element => {
     return `Saved as part.${kind}.`;
   }
 
-  // Recording a live source: the file stays with the program until Stop, which brings it here.
+  // Recording a live source: the file stays with the program until Stop, which brings it here, or for good.
   const record = element.querySelector('.record');
   let timer = 0;
   function recording(on) {
@@ -51,14 +51,15 @@ pf.takeaway = element => {
     if (on) timer = setInterval(follow, 1000);
   }
 
+  const lost = (events, frames) => (events ? `, ${events.toLocaleString()} events dropped` : '') + (frames ? `, ${frames} frames dropped` : '');
+
   async function follow() {
     const answer = await ask('/record/state').catch(() => null);
     if (!answer || record.getAttribute('aria-pressed') !== 'true') return;
     if (!answer.ok) { recording(false); told.textContent = await reason(answer); return; }
     const state = await answer.json();
-    const dropped = state.dropped ? `, ${state.dropped.toLocaleString()} dropped` : '';
     const ended = state.ended ? `; ${state.ended}` : '';
-    told.textContent = `${state.seconds.toFixed(0)} s, ${state.events.toLocaleString()} events, ${state.frames} frames, ${state.megabytes} MB${dropped}${ended}`;
+    told.textContent = `${state.seconds.toFixed(0)} s, ${state.events.toLocaleString()} events, ${state.frames} frames, ${state.megabytes} MB${lost(state.dropped, state.frames_dropped)}${ended}`;
   }
 
   async function toggle() {
@@ -67,9 +68,14 @@ pf.takeaway = element => {
     if (!answer.ok) { if (on) recording(false); return reason(answer); }
     recording(!on);
     if (!on) return 'Recording…';
+    const count = name => Number(answer.headers.get(`parafovea-${name}`));
+    const what = `${count('events').toLocaleString()} events, ${count('frames')} frames${lost(count('dropped'), count('frames-dropped'))}`;
+    if (answer.headers.get('content-type').includes('json')) {
+      const kept = await answer.json();
+      return `Kept as ${kept.name}, ${what}; it is among the recordings now.${kept.ended ? ` Ended early: ${kept.ended}` : ''}`;
+    }
     save(await answer.blob(), 'recording.aedat4');
-    const dropped = Number(answer.headers.get('parafovea-dropped'));
-    return `Saved as recording.aedat4, ${Number(answer.headers.get('parafovea-events')).toLocaleString()} events${dropped ? `, ${dropped.toLocaleString()} dropped` : ''}.`;
+    return `Saved as recording.aedat4, ${what}.`;
   }
 
   pf.on('source', message => {
