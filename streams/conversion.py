@@ -78,8 +78,7 @@ def _write_samples(samples: deque[Samples] | None, span: Span, target: Target | 
     count = 0
     while samples:
         arrived = samples.popleft()
-        t = arrived.data["t"]
-        data = arrived.data[(t >= span.start_us) & (t < span.end_us)]
+        data = arrived.data[span.holds(arrived.data["t"])]
         count += len(data)
         if target is not None and len(data):
             target.write(Samples(arrived.kind, data))

@@ -9,16 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from streams.timeline import begins_us
 from streams.types import Frame, InputError, Packet, Source
 
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a recording in µs of its own clock, [start_us, end_us)."""
+    """A part of a recording in µs of its own clock, [start_us, end_us).
+
+    from_start, to_end: nothing is cut off there, so samples of the IMU and triggers before the first or after the last
+    event and frame belong to it.
+    """
 
     start_us: int
     end_us: int
+    from_start: bool = False
+    to_end: bool = False
+
+    def holds(self, samples_us: np.ndarray) -> np.ndarray:
+        """Which samples at these times belong to it, bool [n]."""
+        return ((samples_us >= self.start_us) | self.from_start) & ((samples_us < self.end_us) | self.to_end)
 
 
 def span_of(source: Source, start_s: float | None = None, end_s: float | None = None) -> Span:
@@ -36,7 +48,7 @@ def span_of(source: Source, start_s: float | None = None, end_s: float | None = 
         end_us = min(end_us, last_us + 1)
     if end_us <= start_us:
         raise InputError(f"a part must end after it begins, got {start_s or 0:g} to {end_s or 0:g} s")
-    return Span(start_us, end_us)
+    return Span(start_us, end_us, not start_s, last_us is not None and end_us > last_us)
 
 
 def cut(source: Source, span: Span) -> Iterator[Packet]:

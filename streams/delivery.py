@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -41,11 +41,12 @@ def stream(
     slot_events: int = 65536,
     validate: bool = True,
     sensors: SensorSink | None = None,
+    samples_us: Mapping[str, int | None] | None = None,
 ) -> Iterator[Packet]:
     """Yield validated packets and Frames from start_us (recording clock) to the end.
 
     opened: the child's "open" message. losses: counts what is refused. validate: False when somebody else does.
-    sensors: gets the samples that the task asked for.
+    sensors: gets the samples that the task asked for; samples_us: from where on, where not from start_us.
     A live child also yields empty packets: time passed. Raises ChildError when the child hangs, dies, gives up or
     reports damage; all before was yielded.
     """
@@ -55,12 +56,12 @@ def stream(
         child.share(max(slot_events * EVENT_DTYPE.itemsize, picture_bytes))
     ring = child.ring
     assert ring is not None
-    child.begin(start_us, frames)
+    child.begin(start_us, frames, samples_us or {})
     validator = Validator(resolution, losses) if validate else None
     while (message := child.receive())["type"] != "end":
         try:
             packet = _packet(message, ring, validator)
-            samples = _samples(message, ring)
+            samples = _samples(message, ring, validator)
         except (ValueError, KeyError, TypeError) as error:
             child.close()
             raise ChildError("died", f"sent something impossible: {error}") from None
@@ -90,10 +91,10 @@ def _packet(message: Message, ring: Ring, validator: Validator | None) -> Packet
     return None
 
 
-def _samples(message: Message, ring: Ring) -> Samples | None:
-    """The samples that a message hands over, in order of time; None when it carries none."""
+def _samples(message: Message, ring: Ring, validator: Validator | None) -> Samples | None:
+    """The samples that a message hands over; None when it carries none."""
     if message["type"] != "samples":
         return None
     dtypes: dict[str, np.dtype] = {"imu": IMU_DTYPE, "triggers": TRIGGER_DTYPE}
-    data = ring.array(message["slot"], dtypes[message["kind"]], message["n"]).copy()
-    return Samples(message["kind"], data[data["t"] >= np.maximum.accumulate(data["t"])])
+    samples = Samples(message["kind"], ring.array(message["slot"], dtypes[message["kind"]], message["n"]).copy())
+    return samples if validator is None else validator.samples(samples)

@@ -19,7 +19,8 @@ A message with a "slot" hands that slot over, "free" hands it back; at first the
        "samples":["imu", ...]}                      those that will come: for a task with "sensors": true
     > {"type":"ring","shm":NAME,"slots":n,"slot_bytes":b}
     < {"type":"attached"}                           the parent unlinks the name
-    > {"type":"read","start_us":int|null,"frames":bool}     may come at any time: abandons the last read
+    > {"type":"read","start_us":int|null,"frames":bool,"samples_us":{"imu":int|null, ...}}   samples from elsewhere;
+                                                    may come at any time: abandons the last read
     < {"type":"reading"}
     < {"type":"events","slot":i,"n":n,"at_s":s}     n records of EVENT_DTYPE; s: time.monotonic() when they were there
     < {"type":"frame","slot":i,"t_us":mid-exposure,"exposure_us":e,"height":h,"width":w,"at_s":s}   uint8 RGB [h, w, 3]
@@ -46,7 +47,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -142,10 +143,11 @@ class Child:
         self.ring.unlink()
         return self.ring
 
-    def begin(self, start_us: int | None, frames: bool) -> None:
-        """Ask for everything from start_us on; what was still under way is thrown away. Raises like receive()."""
+    def begin(self, start_us: int | None, frames: bool, samples_us: Mapping[str, int | None]) -> None:
+        """Ask for everything from start_us on, for kinds of samples from samples_us on where that is given; what was
+        still under way is thrown away. Raises like receive()."""
         assert self.ring is not None
-        self.send("read", start_us=start_us, frames=frames)
+        self.send("read", start_us=start_us, frames=frames, samples_us=dict(samples_us))
         self.expect("reading")
         if self.live:
             # Not before: an answer must not be dropped like data. The last quarter of the slots stays with the

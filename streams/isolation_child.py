@@ -34,11 +34,12 @@ Message = dict[str, Any]
 
 
 class Restart(Exception):
-    """The parent wants to read from start_us, with or without frames; not a failure."""
+    """The parent wants to read from start_us, with or without frames, samples of some kinds from elsewhere; not a
+    failure."""
 
-    def __init__(self, start_us: int | None, frames: bool) -> None:
+    def __init__(self, start_us: int | None, frames: bool, samples_us: dict[str, int | None]) -> None:
         super().__init__()
-        self.start_us, self.frames = start_us, frames
+        self.start_us, self.frames, self.samples_us = start_us, frames, samples_us
 
 
 class Refused(Exception):
@@ -104,7 +105,7 @@ class Parent:
         if message["type"] == "free":
             self.free.append(message["slot"])
         elif message["type"] == "read":
-            raise Restart(message["start_us"], message["frames"])
+            raise Restart(message["start_us"], message["frames"], message.get("samples_us", {}))
         elif message["type"] == "ring":
             # Python < 3.13 has no track=False: a tracker of ours would unlink the parent's memory once more.
             resource_tracker.register = lambda name, rtype: None
@@ -197,7 +198,7 @@ def serve(parent: Parent, opened: Message, read: Read, live: bool = False) -> No
         damaged = False
         try:
             try:
-                for packet in _from(wanted.start_us, read(wanted.start_us, wanted.frames)):
+                for packet in _from(wanted, read(wanted.start_us, wanted.frames)):
                     parent.beat()
                     # A live parent frees slots by dropping its oldest: none is left only when it stands still.
                     if lost := parent.deliver(packet, wait=not live):
@@ -214,9 +215,11 @@ def _kind_of(packet: Events | Frame | Samples) -> str:
     return "frames" if isinstance(packet, Frame) else "samples" if isinstance(packet, Samples) else "events"
 
 
-def _from(start_us: int | None, packets: Iterator[Events | Frame | Samples]) -> Iterator[Events | Frame | Samples]:
-    """Leave out what lies before start_us, also inside a packet."""
+def _from(wanted: Restart, packets: Iterator[Events | Frame | Samples]) -> Iterator[Events | Frame | Samples]:
+    """Leave out what lies before the wanted times, also inside a packet."""
     for packet in packets:
+        kind = packet.kind if isinstance(packet, Samples) else ""
+        start_us = wanted.samples_us.get(kind, wanted.start_us)
         if start_us is None or (isinstance(packet, Frame) and packet.t_us >= start_us):
             yield packet
         elif isinstance(packet, Samples):

@@ -163,7 +163,8 @@ class SourceInfo:
 class Losses:
     """What a source could not deliver, counted while it is read, and how late it is.
 
-    n_rejected: events refused by validation (outside the sensor, time running backwards, absurd jumps).
+    n_rejected: events, frames and samples refused by validation (outside the sensor, time running backwards, absurd
+    jumps).
     n_dropped: events thrown away because the consumer of a live source was too slow; n_others_dropped: frames, and
     samples of the IMU and triggers, likewise.
     n_late: packets and frames of a live source that came after what begins later, for longer than could be waited: they

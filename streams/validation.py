@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.types import Events, Losses, Resolution, copied, empty_packet
+from streams.types import Events, Losses, Resolution, Samples, copied, empty_packet
 
 ABSURD_JUMP_US = 3600 * 1_000_000
 """A step in time that no recording makes."""
@@ -61,6 +61,17 @@ class Validator:
             packet = _sorted_part(packet, self.last_us)
         self._losses.n_rejected += total - len(packet)
         return packet
+
+    def samples(self, raw: Samples) -> Samples:
+        """What is credible in a batch of samples; one refused counts as one rejection."""
+        t = raw.data["t"]
+        if len(t) == 0:
+            return raw
+        near_us = float(np.median(t)) if self.last_us is None else self.last_us
+        data = raw.data[np.abs(t.astype(np.float64) - near_us) <= ABSURD_JUMP_US]
+        data = data[data["t"] >= np.maximum.accumulate(data["t"])]
+        self._losses.n_rejected += len(t) - len(data)
+        return Samples(raw.kind, data)
 
     def frame_time(self, t_us: int) -> bool:
         """Whether a frame's time is credible; a refused frame counts as one rejection."""

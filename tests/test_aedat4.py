@@ -191,12 +191,20 @@ def test_real_recordings():
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings are not here")
 def test_salvage_reader_agrees_with_dv(recorded):
     for path in [str(REAL / "evlibrary_sample.aedat4"), recorded[0]]:
-        with open_source(path) as by_dv:
+        heard, salvaged = [], []
+        with open_source(path, sensors=heard.append) as by_dv:
             events, frames = split(by_dv)
             info = by_dv.info
-        reader = aedat4._Reader(Path(path), reconstruct=False, argv=None, salvaging=True)
-        salvaged_events, salvaged_frames = split(reader.read(None, Losses()))
+        reader = aedat4._Reader(Path(path), reconstruct=False, argv=None, salvaging=True, wants_sensors=True)
+        losses = Losses()
+        salvaged_events, salvaged_frames = split(reader.read(None, losses, sensors=salvaged.append))
         reader.close()
+        assert (losses.n_rejected, by_dv.losses.n_rejected) == (0, 0)
+        assert tuple(reader.opened["samples"]) == info.samples
+        assert len(heard) == len(salvaged)
+        for one, other in zip(heard, salvaged, strict=True):
+            assert one.kind == other.kind
+            np.testing.assert_array_equal(one.data, other.data)
         assert np.array_equal(events, salvaged_events)
         assert [(f.t_us, f.exposure_us) for f in frames] == [(f.t_us, f.exposure_us) for f in salvaged_frames]
         assert all(np.array_equal(a.image, b.image) for a, b in zip(frames, salvaged_frames, strict=True))

@@ -9,15 +9,19 @@ import damages
 import numpy as np
 import pytest
 import standin_child
+from click.testing import CliRunner
 from reading import SENSOR, put, random_events, split
 from test_dv_camera import STANDIN, children, wait_until
-from toy_sources import ListSource
+from toy_sources import ListSource, imu_at, triggers_at
 from written import FORMATS, write
 
+from app.cli import main
+from streams.aedat4 import TABLE_PLACE, VERSION_LINE
 from streams.geometry import Extent
+from streams.recorder import Recorder
 from streams.sources import hdf5, open_source
 from streams.summary import summarize
-from streams.types import InputError, SourceInfo
+from streams.types import Events, InputError, SourceInfo
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("hdf5", "npy", "csv")])
@@ -102,6 +106,92 @@ def test_aedat3_goes_on_behind_the_damage(harm: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[["x", "y", "p"]][-1800:], events[["x", "y", "p"]][-1800:])
     # Foreign times in between look like a clock that was set.
     np.testing.assert_array_equal(np.diff(found["t"][-1800:]), np.diff(events["t"][-1800:]))
+
+
+def sensed(path: Path) -> tuple[Events, dict[str, np.ndarray]]:
+    """A recording of 60,000 events in thirty packets, with as many batches of IMU samples and triggers among them, from
+    before the first event until after the last one."""
+    events = random_events(60_000, start_us=1_000_000)
+    step_us = 1_500_000 // 30
+    imu, triggers = [], []
+    with Recorder(path, SENSOR, None, "camera", None, compression="lz4", sensors=True) as recorder:
+        for number in range(30):
+            begin_us = 1_000_000 + (number - 1 if number == 0 else number + (number == 29)) * step_us
+            imu.append(imu_at(range(begin_us, begin_us + step_us, 1000)))
+            triggers.append(triggers_at(range(begin_us + 7, begin_us + step_us, 10_000)))
+            recorder.write(imu[-1])
+            recorder.write(events[number * 2000:(number + 1) * 2000])
+            recorder.write(triggers[-1])
+    return events, {samples[0].kind: np.concatenate([batch.data for batch in samples]) for samples in (imu, triggers)}
+
+
+def heard_of(path: Path) -> tuple[Events, dict[str, np.ndarray], str | None]:
+    found: dict[str, list[np.ndarray]] = {"imu": [], "triggers": []}
+    with open_source(str(path), reconstruct_frames=False,
+                     sensors=lambda batch: found[batch.kind].append(batch.data)) as source:
+        events, _ = split(source)
+        assert source.info.samples == ("imu", "triggers")
+        return events, {kind: np.concatenate(batches) for kind, batches in found.items()}, source.losses.damage
+
+
+@pytest.mark.parametrize("harm", ["cut off", "zeros"])
+def test_samples_before_the_damage_come_as_events_do(harm: str, tmp_path: Path) -> None:
+    """Cut off: dv-processing refuses it at once; zeros hang it in the middle for the 2 s of the watchdog, and what
+    follows is salvaged."""
+    path = tmp_path / "a.aedat4"
+    events, samples = sensed(path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if harm == "cut off":
+        del content[middle:]
+    else:
+        content[middle:middle + 5000] = bytes(5000)
+    path.write_bytes(content)
+    found, heard, damage = heard_of(path)
+    assert "is damaged" in (damage or "")
+    assert len(events) * 0.3 < len(found) < len(events) * 0.7
+    np.testing.assert_array_equal(found, events[:len(found)])
+    for kind, truth in samples.items():
+        share = len(heard[kind]) / len(truth)
+        assert abs(share - len(found) / len(events)) < 0.08, kind
+        np.testing.assert_array_equal(heard[kind], truth[:len(heard[kind])])
+    if harm == "zeros":
+        return
+    said = CliRunner().invoke(main, ["info", str(path)])
+    assert f"IMU: {len(heard['imu']):,} samples; triggers: {len(heard['triggers'])}" in said.output
+    # Also those before the first event, where the recording begins as far as that can be known.
+    said = CliRunner().invoke(main, ["convert", str(path), str(tmp_path / "b.aedat4")])
+    assert f"{sum(map(len, heard.values())):,} samples of the IMU and triggers" in said.stderr, said.stderr
+
+
+def test_a_recording_without_a_table_is_converted_with_the_samples_before_and_after_its_events(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.aedat4", tmp_path / "b.aedat4"
+    events, samples = sensed(path)
+    content = bytearray(path.read_bytes())
+    at = len(VERSION_LINE) + TABLE_PLACE
+    del content[int.from_bytes(content[at:at + 8], "little"):]
+    content[at:at + 8] = (-1).to_bytes(8, "little", signed=True)
+    path.write_bytes(content)  # as a recorder leaves it that was killed
+    total = sum(map(len, samples.values()))
+    said = CliRunner().invoke(main, ["convert", str(path), str(out)])
+    assert f"{total:,} samples of the IMU and triggers" in said.stderr, said.stderr
+    found, heard, _ = heard_of(out)
+    np.testing.assert_array_equal(found, events)
+    for kind, truth in samples.items():
+        np.testing.assert_array_equal(heard[kind], truth)
+    # A part begins and ends where it is said, the whole beginning and the whole end are the recording's.
+    with open_source(str(path)) as source:
+        first_us = source.info.start_us or 0
+    said = CliRunner().invoke(main, ["convert", str(path), str(out), "--range", "0..0.5", "--overwrite"])
+    assert said.exit_code == 0, said.stderr
+    _, heard, _ = heard_of(out)
+    for kind, truth in samples.items():
+        np.testing.assert_array_equal(heard[kind], truth[truth["t"] < first_us + 500_000])
+    said = CliRunner().invoke(main, ["convert", str(path), str(out), "--range", "0.5..", "--overwrite"])
+    assert said.exit_code == 0, said.stderr
+    _, heard, _ = heard_of(out)
+    for kind, truth in samples.items():
+        np.testing.assert_array_equal(heard[kind], truth[truth["t"] >= first_us + 500_000])
 
 
 def test_foreign_coordinates_do_not_make_a_giant_sensor(tmp_path: Path) -> None:

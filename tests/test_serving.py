@@ -91,7 +91,7 @@ def test_serve_loops_until_ctrl_c(recording: Path) -> None:
     assert all((np.diff(found) >= 0).all() for found in read.values())
     for kind in ("imu", "triggers"):  # all lie where an event is, in each round
         both = read[kind][(read[kind] >= read["events"][0]) & (read[kind] <= read["events"][-1])]
-        assert len(both) > 1
+        assert len(both) > 0
         assert np.isin(both, read["events"]).all()
     process.send_signal(signal.SIGINT)
     began_s = time.monotonic()

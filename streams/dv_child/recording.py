@@ -9,7 +9,7 @@ from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
 from streams.dv_child.conversion import batches_of, first_line, our_frame, samples_of
 from streams.dv_child.reconstruction import WARM_UP_US, Reconstruction, announce_reconstruction
 from streams.isolation_child import Message, Parent, Refused, serve
-from streams.timeline import merge
+from streams.timeline import begins_us, merge
 from streams.types import EVENT_DTYPE, Events, Frame, Samples
 
 PLAUSIBLE_SPAN_US = 7 * 86_400 * 1_000_000
@@ -63,15 +63,15 @@ def _of_one(kind: str, next_batch: Callable[[], Any]) -> Iterator[Samples]:
 
 def with_samples(items: Iterator[Events | Frame],
                  streams: Sequence[Iterator[Samples]]) -> Iterator[Events | Frame | Samples]:
-    """Everything, each batch of samples after the item up to whose time it begins."""
+    """Everything in order of begin."""
     heads = [next(stream, None) for stream in streams]
     for item in items:
-        yield item
-        until_us = item.t_us if isinstance(item, Frame) else int(item["t"][-1]) if len(item) else None
+        begin_us = begins_us(item)
         for place, stream in enumerate(streams):
-            while (head := heads[place]) is not None and until_us is not None and head.data["t"][0] <= until_us:
+            while (head := heads[place]) is not None and begin_us is not None and head.data["t"][0] < begin_us:
                 yield head
                 heads[place] = next(stream, None)
+        yield item
     for head, stream in zip(heads, streams, strict=True):
         if head is not None:
             yield head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import numpy as np
 from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
 from streams.dv_child.conversion import first_line, rgb, store_of
 from streams.dv_child.reconstruction import Reconstruction, announce_reconstruction
+from streams.dv_child.recording import with_samples
 from streams.isolation_child import Damaged, Message, Parent, Refused, serve
 from streams.timeline import merge
-from streams.types import Events, Frame, events_from_columns
+from streams.types import IMU_DTYPE, TRIGGER_DTYPE, Events, Frame, Samples, events_from_columns
 
 
-def salvage_recording(parent: Parent, path: str, reconstruct: bool) -> None:
-    """Task "salvage": a damaged .aedat4 up to the damage, through the aedat package. Raises Refused."""
+def salvage_recording(parent: Parent, path: str, reconstruct: bool, sensors: bool = False) -> None:
+    """Task "salvage": a damaged .aedat4 up to the damage, through the aedat package; sensors: with IMU and triggers.
+    Raises Refused."""
     import aedat
 
     parent.send("started")
@@ -28,6 +31,8 @@ def salvage_recording(parent: Parent, path: str, reconstruct: bool) -> None:
     with open(path, "rb") as file:
         header = file.read(1 << 16).decode("latin-1")
     events, frame = (_first_stream(streams, kind) for kind in ("events", "frame"))
+    others = {kind: number for kind, theirs in (("imu", "imus"), ("triggers", "triggers"))
+              if sensors and (number := _first_stream(streams, theirs)) is not None}
     opened: Message = {
         "sensor": (re.findall(r'key="source" type="string">([^<]*)<', header) or [""])[0],
         "event_resolution": None if events is None else (streams[events]["width"], streams[events]["height"]),
@@ -37,19 +42,24 @@ def salvage_recording(parent: Parent, path: str, reconstruct: bool) -> None:
         "filters": "" if events is None else _kept_in(header, events, FILTERS_KEY, ""),
         "start_us": None,
         "end_us": None,
+        "samples": [*others],
     }
     accumulate = announce_reconstruction(opened, reconstruct)
 
-    def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame]:
+    def read(start_us: int | None, frames: bool) -> Iterator[Events | Frame | Samples]:
         damages: list[str] = []
-        arrays = map(_salvaged_events, _salvaged(parent, aedat.Decoder(path), events, damages))
+        arrays = map(_salvaged_events, _salvaged(parent, aedat.Decoder(path), damages, events))
         if accumulate and frames:
             pairs = ((packet, store_of(packet)) for packet in arrays)
-            yield from Reconstruction(opened["event_resolution"]).interleave(pairs)
+            items = Reconstruction(opened["event_resolution"]).interleave(pairs)
         else:
             # Frames lie in the file later than events of the same time: a second decoder brings them in order.
-            second = _salvaged(parent, aedat.Decoder(path), frame if frames else None, damages)
-            yield from merge(arrays, map(_salvaged_frame, second))
+            second = _salvaged(parent, aedat.Decoder(path), damages, frame if frames else None)
+            items = merge(arrays, map(_salvaged_frame, second))
+        third = _salvaged(parent, aedat.Decoder(path), damages, *others.values())
+        batches = [_salvaged_samples(packets, *each)
+                   for packets, each in zip(tee(third, len(others)), others.items(), strict=True)]
+        yield from with_samples(items, batches)
         if damages:
             raise Damaged
 
@@ -66,9 +76,9 @@ def _kept_in(header: str, number: int, key: str, missing: str) -> str:
     return (re.findall(rf'key="{key}" type="string">([^<]*)<', stream) or [missing])[0]
 
 
-def _salvaged(parent: Parent, decoder: Any, number: int | None, damages: list[str]) -> Iterator[Message]:
-    """Packets of one stream (none for None) up to the damage, which is noted in `damages`."""
-    while number is not None:
+def _salvaged(parent: Parent, decoder: Any, damages: list[str], *numbers: int | None) -> Iterator[Message]:
+    """Packets of these streams (None: none) up to the damage, which is noted in `damages`."""
+    while any(number is not None for number in numbers):
         try:
             packet = next(decoder)
         except StopIteration:
@@ -78,13 +88,25 @@ def _salvaged(parent: Parent, decoder: Any, number: int | None, damages: list[st
             damages.append(first_line(error))
             return
         parent.beat()
-        if packet["stream_id"] == number:
+        if packet["stream_id"] in numbers:
             yield packet
 
 
 def _salvaged_events(packet: Message) -> Events:
     events = packet["events"]
     return events_from_columns(events["t"], events["x"], events["y"], events["on"])
+
+
+def _salvaged_samples(packets: Iterator[Message], kind: str, number: int) -> Iterator[Samples]:
+    for packet in packets:
+        if packet["stream_id"] == number:
+            found = packet["imus" if kind == "imu" else "triggers"]
+            if len(found):
+                # Both have the same fields in the same order, under other names and with unsigned times.
+                data = np.zeros(len(found), IMU_DTYPE if kind == "imu" else TRIGGER_DTYPE)
+                for ours, theirs in zip(data.dtype.names or (), found.dtype.names, strict=True):
+                    data[ours] = found[theirs].astype(data.dtype[ours])
+                yield Samples(kind, data)  # type: ignore[arg-type]
 
 
 def _salvaged_frame(packet: Message) -> Frame:

@@ -21,7 +21,7 @@ import numpy as np
 from streams.delivery import resolution_of, stream
 from streams.isolation import WATCHDOG_S, Child, ChildError, Message
 from streams.opening import tell_opening
-from streams.types import EventsOrigin, Frame, FramesOrigin, InputError, Losses, Packet, SensorSink, SourceInfo
+from streams.types import EventsOrigin, Frame, FramesOrigin, InputError, Losses, Packet, Samples, SensorSink, SourceInfo
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 SLOWEST_OPEN_BYTES_S = 200e6
@@ -37,7 +37,7 @@ def open_source(uri: str, reconstruct_frames: bool = True, sensors: SensorSink |
     """Open the recording at this path. Raises InputError when nothing in it can be read.
 
     reconstruct_frames: give a recording without frames accumulated ones, 20 a second, of origin "reconstructed".
-    sensors: gets IMU and triggers, as far as the recording is undamaged.
+    sensors: gets IMU and triggers.
     """
     return Aedat4Source(uri, reconstruct_frames, sensors=sensors)
 
@@ -183,7 +183,7 @@ class _Reader:
     def _open(self) -> Message:
         name = "salvage" if self.salvaging else "recording"
         task: Message = {"task": name, "path": str(self._path), "reconstruct": self._reconstruct}
-        if self._wants_sensors and not self.salvaging:
+        if self._wants_sensors:
             task["sensors"] = True
         child = Child(task, self.argv)
         try:
@@ -202,13 +202,21 @@ class _Reader:
              sensors: SensorSink | None = None) -> Iterator[Packet]:
         """Everything from start_us on; what was read before a damage is kept, then the salvage reader goes on."""
         nothing = start_us is None
+        samples_us = dict.fromkeys(("imu", "triggers"), start_us)
+
+        def hear(samples: Samples) -> None:
+            samples_us[samples.kind] = 1 + int(samples.data["t"][-1])
+            if sensors is not None:
+                sensors(samples)
+
         while not self._closed:
             losses.damage = losses.damage or self._damage
             try:
                 if self._child is None or not self._child.alive:
                     self._open()
                 assert self._child is not None
-                for packet in stream(self._child, self.opened, losses, start_us, frames, sensors=sensors):
+                for packet in stream(self._child, self.opened, losses, start_us, frames, sensors=hear,
+                                     samples_us=samples_us):
                     nothing = False
                     start_us = 1 + (packet.t_us if isinstance(packet, Frame) else int(packet["t"][-1]))
                     yield packet
