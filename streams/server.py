@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from streams.aedat4 import (
     Compression,
@@ -77,10 +77,11 @@ class Server:
     @property
     def uri(self) -> str:
         """The source that a client on this machine opens: streams/sources/tcp.py and unix.py."""
-        first, *others = self.places.items()
-        tcp = not first[1].startswith("/")
+        (_, events), *others = self.places.items()
+        tcp = not Path(events).is_absolute()
         more = {kind: name.rpartition(":")[2] if tcp else name for kind, name in others}
-        return f"{'tcp' if tcp else 'unix'}://{first[1]}" + (f"?{urlencode(more, safe='/')}" if more else "")
+        return (f"tcp://{events}" if tcp else f"unix://{quote(events)}") + (
+            f"?{urlencode(more, safe='/')}" if more else "")
 
     @property
     def n_clients(self) -> int:
@@ -150,7 +151,7 @@ class _Channel:
         self._lost = 0
         self.clients: list[_Client] = []
         self._listener = _listen(place)
-        self.name = str(place) if isinstance(place, Path) else _host_port(self._listener.getsockname())
+        self.name = str(place.absolute()) if isinstance(place, Path) else _host_port(self._listener.getsockname())
         threading.Thread(target=self._accept, name="serve-accept", daemon=True).start()
 
     @property

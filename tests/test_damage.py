@@ -79,9 +79,9 @@ def test_an_invalid_source_is_a_defect(tmp_path: Path, monkeypatch: pytest.Monke
         packet = wrong.copy()
         packet[name][place] = value
         source = ListSource([packet], SourceInfo("a", SENSOR, None))
-        monkeypatch.setattr(damages, "open_source", lambda path, source=source: source)
+        monkeypatch.setattr(damages, "open_leniently", lambda path, sensors, source=source: source)
         assert sentence in (damages.outcome_of(base.path, truth, 1).defect or "")
-    monkeypatch.setattr(damages, "open_source", lambda path: 1 // 0)
+    monkeypatch.setattr(damages, "open_leniently", lambda path, sensors: 1 // 0)
     assert damages.outcome_of(base.path, truth, 1).defect == "ZeroDivisionError: integer division or modulo by zero"
 
 

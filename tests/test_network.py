@@ -39,7 +39,7 @@ def uri_of(server: Server) -> str:
 def places(kind: str, folder: Path) -> list[Place]:
     if kind == "tcp":
         return [("127.0.0.1", 0)] * 4
-    return [folder / f"{kind}.sock" for kind in ("events", "frames", "im u", "triggers")]
+    return [folder / f"{kind}.sock" for kind in ("eve? nts", "frames", "im u", "triggers")]
 
 
 def served_in_a_row() -> Server:
@@ -152,7 +152,7 @@ def test_samples_that_a_reader_does_not_take_are_counted_apart() -> None:
         assert server.n_dropped == server.n_frames_dropped == 0
 
 
-def test_streams_without_a_place_are_told(tmp_path: Path) -> None:
+def test_streams_without_a_place_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(INFO, [tmp_path / "e", tmp_path / "f"]) as server:
         assert (list(server.places), server.unserved) == (["events", "frames"], ["imu", "triggers"])
         server.publish(imu_at([1, 2]))
@@ -160,6 +160,9 @@ def test_streams_without_a_place_are_told(tmp_path: Path) -> None:
     with Server(silent, [tmp_path / kind for kind in "efit"]) as server:
         assert server.uri == f"unix://{tmp_path}/e?triggers={tmp_path}/t"
         server.publish(frame_at(1))
+    monkeypatch.chdir(tmp_path)
+    with Server(silent, [Path("e.sock")]) as server:
+        assert server.uri == f"unix://{tmp_path}/e.sock"
 
 
 def test_a_reader_that_pauses_loses_the_oldest_and_the_server_counts_it() -> None:
