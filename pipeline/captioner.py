@@ -19,10 +19,10 @@ from dataclasses import replace
 
 from pipeline import drafters
 from pipeline.acceptance import Greedy
-from pipeline.controller import Checks, Controller
+from pipeline.controller import Controller
 from pipeline.decoding import Ending, Limits, decode
 from pipeline.models import Models
-from pipeline.types import Caption, Cycle, Drafted, Drafter, Record, Rule
+from pipeline.types import VLM, Caption, Cycle, Drafted, Drafter, Record, Rule
 from streams.types import InputError, Window
 
 DEFAULT_RULE = Greedy()
@@ -41,7 +41,6 @@ class Captioner:
         self._drafters: dict[str, Drafter] = {}
         self._controllers: dict[str, Controller] = {}
         self._last: Window | None = None
-        self._reading_s = 0.0
 
     def look(self, window: Window) -> Window:
         """Make this the window spoken about; returns it with the one before, for "what changed?".
@@ -66,13 +65,20 @@ class Captioner:
             self._drafters[name] = drafters.create(name, self.models)
         return self._drafters[name]
 
-    def look_ahead(self, window: Window, drafter: str | None = None) -> None:
-        """See what there is in a window that will be asked about, beside the answer that another thread is making. What
-        cannot be read is left to ask()."""
-        for vlm in (self.models.rgb, self.drafter(drafter).event):
-            if vlm is not None:
-                with contextlib.suppress(InputError):
-                    vlm.look(window)
+    def look_ahead(self, window: Window, drafter: str | None = None, at_once: bool = False) -> None:
+        """See what there is in a window that will be asked about, beside the answer that another thread is making, or,
+        where none is made, both models at_once; for a drafter that sits out answers the verifier alone. What cannot be
+        read is left to ask()."""
+        controller = self._controllers.get(drafter or self.models.default_drafter)
+        guessing = controller is None or controller.may_take_part_soon
+        vlms = [vlm for vlm in (self.models.rgb, self.drafter(drafter).event if guessing else None) if vlm is not None]
+
+        def look(vlm: VLM) -> None:
+            with contextlib.suppress(InputError):
+                vlm.look(window)
+
+        with ThreadPoolExecutor(len(vlms) if at_once else 1, "look") as pool:
+            list(pool.map(look, vlms))
 
     def ask(self, window: Window, question: str, drafter: str | None = None, rule: Rule = DEFAULT_RULE,
             limits: Limits | None = None, cancel: threading.Event | None = None,
@@ -89,15 +95,14 @@ class Captioner:
             raise InputError(f"there is no frame between {start_s:.2f} and {end_s:.2f} s for the RGB model to read; "
                              "choose another moment")
         guesser, window = self.drafter(drafter), self.look(window)
-        controller = self._controllers.setdefault(drafter, Controller(Checks.timed(self.models.verify_s)))
+        controller = self._controllers.setdefault(drafter, self.models.costs.controller(drafter))
         # who only remembers costs nothing and hears everything
         awake = not guesser.parameters or (limits is not None and limits.budget is not None) or controller.takes_part(
-            BESIDE * self._reading_s if guesser.event is not None else 0.0)
+            BESIDE if guesser.event is not None else 0.0)
         acting, tally = guesser if awake else self.drafter("none"), _Tally()
         for record in decode(self.models.rgb.open(window, question), acting, rule, self.models.tokenizer, window,
                              question, limits or Limits(), cancel, controller):
             if isinstance(record, Ending):
-                self._reading_s = tally.reading_s
                 yield replace(_caption(tally, record, window, question, guesser, rule), damaged=damaged)
             else:
                 tally.add(record)
@@ -117,10 +122,13 @@ def read_ahead(windows: Iterator[Window], captioner: Captioner,
         return window
 
     with ThreadPoolExecutor(1, "read ahead") as pool:
-        coming = pool.submit(read)
-        while (window := coming.result()) is not None:
+        window = next(windows, None)
+        if window is not None:
+            captioner.look_ahead(window, drafter, at_once=True)  # nobody answers beside the first
+        while window is not None:
             coming = pool.submit(read)
             yield window
+            window = coming.result()
 
 
 def _caption(tally: _Tally, ending: Ending, window: Window, question: str, drafter: Drafter, rule: Rule) -> Caption:
@@ -140,7 +148,7 @@ class _Tally:
         self.cycles = self.drafted = self.accepted = self.depth = 0
         self.first_draft_s: float | None = None
         self.first_token_s: float | None = None
-        self.total_s = self.reading_s = 0.0
+        self.total_s = 0.0
         self.has_cosine = False
 
     def add(self, record: Drafted | Cycle) -> None:
@@ -154,7 +162,6 @@ class _Tally:
         self.accepted += sum(node.verdict == "accepted" for node in record.nodes)
         self.depth += max((node.depth for node in record.nodes), default=0)
         self.has_cosine |= any(node.cos_sim is not None for node in record.nodes)
-        self.reading_s += sum(span.end_s - span.start_s for span in record.spans if span.lane == "prefill")
         self.total_s = max((span.end_s for span in record.spans), default=self.total_s)
         if self.first_token_s is None:
             self.first_token_s = self.total_s

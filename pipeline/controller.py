@@ -1,6 +1,7 @@
 """How many guesses are worth making: measured costs against measured acceptance, so that speculation always pays.
 
-    controller = Controller(verify=Checks.timed({1: 0.004, 8: 0.006}))
+    costs = Costs(Checks.timed({1: 0.004, 8: 0.006}))      # of a machine, for all conversations
+    controller = costs.controller("vlm")            # of one conversation
     budget = controller.budget(12)                  # nodes to ask the drafter for, 0 = plain decoding this round
     draft = controller.pruned(budget, made := drafter.propose(budget))
     controller.learn(len(made), draft, verdict, draft_s, verify_s)
@@ -12,6 +13,7 @@ rests it is tried again now and then.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +30,8 @@ LONGEST_REST, TRIAL, FIRST = 96, 2, 4
 SPARE = 0.03
 """Share of the time of plain decoding that trials may take."""
 
-LONGEST_NAP = 4
-"""Answers that a drafter sits out at most."""
+SHORTEST_NAP, LONGEST_NAP = 2, 8
+"""Answers that a drafter sits out: the fewest, doubled while it does not pay, and the most."""
 
 MARGIN = 1.1
 """How many times faster than plain decoding a draft must promise to be: what is close is not worth the risk."""
@@ -115,12 +117,27 @@ class Checks:
 
 
 @dataclass
+class Costs:
+    """What checks, reading and the drafts of each drafter cost on a machine, as all conversations there have found."""
+
+    verify: Checks = field(default_factory=Checks)
+    reading: Cost = field(default_factory=Cost)
+    drafts: dict[str, Cost] = field(default_factory=dict)
+
+    def controller(self, drafter: str) -> Controller:
+        """For a conversation with a drafter, by name."""
+        return Controller(self.verify, reading=self.reading, draft=self.drafts.setdefault(drafter, Cost()))
+
+
+@dataclass
 class Controller:
-    """Decides per round; lives as long as a conversation with one drafter. fixed: always draft so many nodes."""
+    """Decides per round; lives as long as a conversation with one drafter. fixed: always draft so many nodes. reading:
+    seconds that the verifier reads before an answer, by 1."""
 
     verify: Checks = field(default_factory=Checks)
     fixed: int | None = None
     draft: Cost = field(default_factory=Cost)
+    reading: Cost = field(default_factory=Cost)
     chances: Chances = field(default_factory=Chances)
     _gains: list[float] = field(default_factory=list)
     _rested: int = 0
@@ -130,12 +147,19 @@ class Controller:
     _took_part: bool = False
     _cold: bool = True
     _warm: bool = False
-    _nap: int = 1
+    _nap: int = SHORTEST_NAP
     _napped: int = 0
 
-    def takes_part(self, costs_s: float = 0.0) -> bool:
+    @property
+    def may_take_part_soon(self) -> bool:
+        """Whether the drafter may read what the next answer, or the one after it, is about."""
+        return self._took_part or self._napped + 1 >= self._nap
+
+    def takes_part(self, share: float = 0.0) -> bool:
         """Asked once before every answer: whether the drafter reads what is asked about. One that has lately saved no
-        more than its reading costs_s sits out 1, 2, 4 ... answers before it is tried again."""
+        more than its reading costs, a share of the verifier's, sits out 2, 4, 8 answers before it is tried again.
+        """
+        costs_s = share * self.reading.of(1)
         if self._took_part and self._cold:
             self._cold = False  # its first answer pays for what later ones find
         elif self._took_part:
@@ -143,7 +167,7 @@ class Controller:
                 SLOW * self._saved_s + (1 - SLOW) * self._here_s)
         useful = self._saved_s is None or self._saved_s > costs_s
         if self.fixed is not None or useful:
-            self._nap, self._napped, self._took_part = 1, 0, True
+            self._nap, self._napped, self._took_part = SHORTEST_NAP, 0, True
         elif self._napped < self._nap:
             self._napped, self._took_part = self._napped + 1, False
         else:
@@ -151,14 +175,19 @@ class Controller:
         self._here_s = 0.0
         return self._took_part
 
-    def budget(self, most: int, free: bool = False) -> int:
-        """How many nodes to ask for, at most `most`. free: the verifier still reads, so that drafting costs nothing."""
+    def budget(self, most: int, read_for_s: float | None = None) -> int:
+        """How many nodes to ask for, at most `most`. read_for_s: how long the verifier has been reading, during which
+        drafting costs nothing; None = it has read."""
         if self.fixed is not None:
             return min(self.fixed, most)
-        # nothing is known yet: the first rounds show what the drafter can do
-        if not self._gains or not (free or self.draft.count):
-            return most if free else min(FIRST, most)
-        best = self._best(continued(self._gains, most), drafting=not free)
+        free_s = 0.0
+        if read_for_s is not None:
+            free_s = max(0.0, self.reading.of(1) - read_for_s) if self.reading.count else math.inf
+        # the first rounds show what the drafter can do, unless it is known to be too dear though it be always right
+        gains = continued(self._gains, most) if self._gains else [1.0] * (most if free_s else min(FIRST, most))
+        if not (free_s or self.draft.count):
+            return min(FIRST, most)
+        best = self._best(gains, free_s)
         if best:
             self._rest = REST
             return best
@@ -168,13 +197,13 @@ class Controller:
         self._rested, self._rest = 0, min(LONGEST_REST, 2 * self._rest)
         return min(TRIAL, most)
 
-    def _best(self, gains: Sequence[float], drafting: bool) -> int:
-        """The number of nodes with the most tokens per second; drafting: whether they must still be made."""
-        best, most = 0, (MARGIN if drafting else 1.0) / max(1e-9, self.verify.of(1))
+    def _best(self, gains: Sequence[float], free_s: float) -> int:
+        """The number of nodes with the most tokens per second; free_s: seconds of drafting that cost nothing."""
+        best, most = 0, (1.0 if free_s else MARGIN) / max(1e-9, self.verify.of(1))
         total = 1.0
         for size, gain in enumerate(gains, 1):
             total += gain
-            rate = total / max(1e-9, self.verify.of(1 + size) + (self.draft.of(size) if drafting else 0.0))
+            rate = total / max(1e-9, self.verify.of(1 + size) + max(0.0, self.draft.of(size) - free_s))
             if rate > most:
                 best, most = size, rate
         return best
@@ -186,7 +215,7 @@ class Controller:
         gains = self.chances.gains(draft)
         ranked = sorted(gains, reverse=True)
         self._expect(ranked + [0.0] * (asked - len(ranked)))
-        return likeliest(draft, gains, max(1, self._best(ranked, drafting=False))) if len(draft) else draft
+        return likeliest(draft, gains, max(1, self._best(ranked, math.inf))) if len(draft) else draft
 
     def _expect(self, ranked: Sequence[float]) -> None:
         """Remember the gains of the likeliest, second likeliest ... node."""
@@ -194,11 +223,14 @@ class Controller:
         seen += ranked[len(seen):]
         self._gains = continued(seen, max(len(seen), len(self._gains)))
 
-    def learn(self, drafted: int, draft: Draft, verdict: Verdict, draft_s: float, verify_s: float) -> None:
+    def learn(self, drafted: int, draft: Draft, verdict: Verdict, draft_s: float, verify_s: float,
+              first: bool = False) -> None:
         """What a round cost and what became of its guesses; drafted: the nodes that were made, checked or not, 0 where
-        they cost nothing. draft_s: of the drafter in all. verify_s: of everything else in the round."""
+        they cost nothing. draft_s: of the drafter in all. verify_s: of everything else in the round. first: of an
+        answer; its check finds nothing in the processor's caches and says nothing about those that follow."""
         self._here_s += (len(verdict.path) + 1) * self.verify.of(1) - draft_s - verify_s
-        self.verify.learn(1 + len(draft), verify_s)
+        if not first:
+            self.verify.learn(1 + len(draft), verify_s)
         # a drafter's first draft has to load and lay out what later ones find: it says nothing about their cost
         if drafted and self._warm:
             self.draft.learn(drafted, draft_s)

@@ -116,7 +116,7 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
                 answer.stopped = "cancelled"
                 break
             room = min(MOST, limits.max_new_tokens - len(answer.tokens) - 1)
-            asked = controller.budget(room, not reading.done()) if room > 0 else 0
+            asked = controller.budget(room, None if reading.done() else clock.read()) if room > 0 else 0
             if asked and not reading.done() and isinstance(drafter, Previews):
                 yield Drafted(number, pending_nodes(clock.timed("draft", drafter.preview), tokenizer), clock.read())
             made = clock.timed("draft", partial(drafter.propose, asked)) if asked else Draft.none()
@@ -127,6 +127,8 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             if len(draft):
                 yield Drafted(number, pending_nodes(draft, tokenizer), clock.read())
             reading.result()
+            if not number:
+                controller.reading.learn(1, clock.spent("prefill"))
             began_s = clock.read()
             scores, verdict = clock.timed("verify", partial(_verify, session, draft, rule, len(answer.tokens)))
             boxes = scores.boxes
@@ -138,7 +140,7 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             # the first token costs no pass where nothing is guessed: reading made it
             if number or len(draft):
                 controller.learn(0 if hidden else len(made), draft, verdict,
-                                 clock.spent("draft") + clock.read() - checked_s, checked_s - began_s)
+                                 clock.spent("draft") + clock.read() - checked_s, checked_s - began_s, not number)
             yield Cycle(number, nodes, emitted, clock.take())
             number += 1
     drafter.finish(answer.tokens)

@@ -17,6 +17,7 @@ import torch
 
 from pipeline import graphs, vlms
 from pipeline.adapters import BottleneckAdapter, load_adapter
+from pipeline.controller import Checks, Costs
 from pipeline.hub import located
 from pipeline.placement import Placement, place
 from pipeline.prompted import PromptedVLM
@@ -41,8 +42,8 @@ class Models:
     tokenizer: Tokenizer
     heads: Path = WEIGHTS
     """Folder of the draft heads that were trained for this verifier."""
-    verify_s: Mapping[int, float] = field(default_factory=dict)
-    """Seconds of a check by its rows, measured when the models were loaded; empty = not measured."""
+    costs: Costs = field(default_factory=Costs)
+    """What checks and drafts cost here, for all conversations: checks as measured when the models were loaded."""
     through_text: bool = False
     """Whether the two have different vocabularies, so that guesses of the event VLM are written out and read again."""
     ordinary: Mapping[str, str | None] = field(default_factory=dict)
@@ -121,10 +122,10 @@ def load_models(device: torch.device, model: str = DEFAULT_MODEL, drafter_model:
                   ordinary)
 
 
-def _measured(verifier: VLM, device: torch.device) -> dict[int, float]:
+def _measured(verifier: VLM, device: torch.device) -> Costs:
     if verifier.decoder is None:
-        return session_seconds(verifier, device)
-    return verify_seconds(verifier.decoder)
+        return Costs(Checks.timed(session_seconds(verifier, device)))
+    return Costs(Checks.timed(verify_seconds(verifier.decoder)))
 
 
 def names() -> list[str]:

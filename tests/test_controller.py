@@ -6,7 +6,7 @@ import pytest
 from toy_models import random_decoder
 
 from pipeline.chances import Chances, likeliest
-from pipeline.controller import REST, Checks, Controller, Cost
+from pipeline.controller import FIRST, REST, Checks, Controller, Cost, Costs
 from pipeline.timing import verify_seconds
 from pipeline.types import Draft, Verdict
 
@@ -122,6 +122,7 @@ def test_a_drafter_that_only_rests_sits_out_answers() -> None:
 def answer(controller: Controller, costs_s: float, first_draft_s: float = 0.001) -> tuple[bool, int]:
     """One answer of a drafter that is always right, with checks of 3 ms: whether it took part, and how many rounds
     were drafted for."""
+    controller.reading.learn(1, 1.0)
     if not controller.takes_part(costs_s):
         return False, 0
     drafted = 0
@@ -149,6 +150,20 @@ def test_the_first_draft_of_all_says_nothing_about_what_drafts_cost() -> None:
     assert cost.of(4) < 2
 
 
+def test_a_conversation_knows_what_drafts_cost_in_others() -> None:
+    costs = Costs(Checks.timed({1: 0.002, 8: 0.003}))
+    assert costs.controller("new").budget(16) == FIRST
+    for name, seconds in (("dear", 0.02), ("cheap", 0.001)):
+        costs.controller(name).draft.learn(FIRST, seconds)
+    assert costs.controller("dear").budget(16) == 0
+    assert costs.controller("cheap").budget(16) == FIRST
+    # what is made while the verifier reads costs nothing, for as long as it does
+    assert costs.controller("dear").budget(16, read_for_s=0.0) == 16
+    costs.reading.learn(1, 0.02)
+    assert costs.controller("dear").budget(16, read_for_s=0.0) == FIRST
+    assert costs.controller("dear").budget(16, read_for_s=0.021) == 0
+
+
 def test_guesses_that_cost_nothing_are_made_though_drafting_rests() -> None:
     controller = Controller(Checks.timed({1: 0.002, 16: 0.004}))
     for _ in range(30):
@@ -156,7 +171,7 @@ def test_guesses_that_cost_nothing_are_made_though_drafting_rests() -> None:
         draft = controller.pruned(asked, Draft.chain(list(range(asked)), "toy", [0.9] * asked))
         controller.learn(asked, draft, Verdict(list(range(len(draft))), 1, "plain"), 0.2, 0.004 if asked else 0.002)
     assert controller.budget(8) == 0
-    assert controller.budget(8, free=True) > 2
+    assert controller.budget(8, read_for_s=0.0) > 2
 
 
 def test_chances_start_as_the_drafters_word_and_become_what_is_counted() -> None:
@@ -183,3 +198,12 @@ def test_checks_are_timed_by_their_rows() -> None:
     seconds = verify_seconds(random_decoder(1))
     assert list(seconds) == [1, 2, 4, 8, 16]
     assert all(value > 0 for value in seconds.values())
+
+
+def test_what_is_sat_out_is_known_two_answers_ahead() -> None:
+    controller, promised = Controller(Checks.timed({1: 0.003})), [True, True]
+    for _ in range(40):
+        took_part = answer(controller, costs_s=10.0)[0]
+        assert promised.pop(0) or not took_part
+        promised.append(controller.may_take_part_soon)
+    assert not all(promised)

@@ -212,7 +212,7 @@ def test_bench_writes_a_report_that_says_where_its_numbers_come_from(tmp_path: P
 @pytest.mark.usefixtures("toy")
 def test_bench_says_loudly_that_a_rule_was_not_lossless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(decoding, "walk", accept_everything)
-    result, line = run("bench", "--clips", "1", "--drafters", "vlm", "--json", "--out", str(tmp_path))
+    result, line = run("bench", "--clips", "1", "--drafters", "vlm", "--budget", "4", "--json", "--out", str(tmp_path))
     assert result.exit_code == 1
     assert "NOT LOSSLESS: vlm gave" in result.stderr
     assert line["drafters"]["vlm"]["identity"] < 1
@@ -332,7 +332,8 @@ def test_a_training_that_did_not_help_is_called_so() -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_calibrate_leaves_out_who_has_no_cosine(tmp_path: Path) -> None:
-    result, line = run("calibrate", "--clips", "2", "--drafters", "recall,vlm", "--out", str(tmp_path), "--json")
+    result, line = run("calibrate", "--clips", "2", "--budget", "4", "--drafters", "recall,vlm", "--out", str(tmp_path),
+                       "--json")
     assert result.exit_code == 0, result.output
     assert line["type"] == "calibration"
     assert list(line["drafters"]) == ["vlm"]

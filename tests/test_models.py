@@ -36,7 +36,7 @@ def test_a_folder_is_loaded_by_what_it_holds(make: object, name: str, tmp_path: 
     loaded = load_models(CPU, str(tmp_path))
     assert loaded.event is None
     assert loaded.default_drafter == "recall"
-    assert set(loaded.verify_s) == {1, 2, 4, 8, 16}
+    assert {rows for rows, _ in loaded.costs.verify.table} == {1, 2, 4, 8, 16}
     captioner = Captioner(loaded)
     first, again = answer(captioner), answer(captioner)
     assert first.text == again.text == answer(captioner, "none").text

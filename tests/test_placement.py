@@ -231,7 +231,7 @@ def test_weights_that_are_fetched_when_needed_score_the_same(tmp_path: Path) -> 
 def test_break_even_is_measured_when_models_are_loaded(tmp_path: Path) -> None:
     tiny_hub.llava(tmp_path)
     for way in ("", "auto:"):
-        measured = load_models(CPU, f"{way}{tmp_path}").verify_s
+        measured = dict(load_models(CPU, f"{way}{tmp_path}").costs.verify.table)
         assert set(measured) == {1, 2, 4, 8, 16}
         assert all(seconds > 0 for seconds in measured.values())
 

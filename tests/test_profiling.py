@@ -45,7 +45,8 @@ def test_the_command_says_where_the_time_goes(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(decoding, "Limits", partial(Limits, 12))
     monkeypatch.setattr(command, "load", lambda options: toy_models())
     monkeypatch.setattr(clips, "clips", lambda count: [toy_window(1_000_000 * clip) for clip in range(count)])
-    result = CliRunner().invoke(main, ["bench", "--profile", "--clips", "2", "--json", "--out", str(tmp_path)])
+    result = CliRunner().invoke(main, ["bench", "--profile", "--clips", "2", "--budget", "4", "--json", "--out",
+                                       str(tmp_path)])
     assert result.exit_code == 0, result.output
     line = json.loads(result.stdout.splitlines()[-1])
     assert (line["type"], list(line["answers"])) == ("profile", ["none", "vlm"])
