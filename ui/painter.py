@@ -39,9 +39,11 @@ class Painter:
         player = self._session.player
         if player is None:
             return []
-        if player is not self._player:
-            self._player, self._scene, self._frame, self._png = player, None, None, b""
         state = player.state()
+        if player is not self._player:
+            if state.loading:
+                return []  # what is shown stays until there is something else to show
+            self._player, self._scene, self._frame, self._png = player, None, None, b""
         self.arrived_s = state.arrived_s if state.following else None
         painted = []
         if EVENT_PICTURE in wanted and (picture := self._events(player, state)):

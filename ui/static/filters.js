@@ -12,12 +12,17 @@ pf.filters = element => {
     return {name: row.dataset.filter, row, told, value, check: row.querySelector('[type=checkbox]'), reason: ''};
   });
   const q = selector => element.querySelector(selector);
-  const wanted = () => rows.filter(each => each.check.checked).map(each => `${each.name}:${each.value.value.replace(/\s/g, '')}`);
-  let touched = false;   // the region of a page that was never told one is the middle of what is seen
+  const wanted = () => rows.filter(each => each.check.checked).map(each => `${each.name}:${each.value.value.replace(/\s/g, '') || 'nothing'}`);
+  const turned = () => rows.some(each => each.name === 'rotate' && each.check.checked);
+  let waiting = false, touched = false;   // touched: somebody named a region, else it is the middle of the picture
 
   function send() {
     pf.send('filters', wanted());
-    for (const each of rows) if (!each.check.checked) say(each, '');
+    waiting = true;
+    for (const each of rows) {
+      if (!each.check.checked) say(each, '');
+      else if (each.reason || !each.told.textContent) say(each, '', 'one moment…');
+    }
   }
   function say(each, reason, text = '') {
     each.reason = reason;
@@ -36,6 +41,7 @@ pf.filters = element => {
   }
 
   pf.on('filtering', message => {
+    waiting = false;
     const specs = Object.fromEntries(message.wanted.map(spec => [spec.split(':')[0], spec.slice(spec.indexOf(':') + 1)]));
     for (const each of rows) {
       const spec = specs[each.name];
@@ -51,7 +57,7 @@ pf.filters = element => {
   pf.on('source', message => {
     const [width, height] = (message.event_size || message.frame_size || '').split('x').map(Number);
     const roi = rows.find(each => each.name === 'roi');
-    if (height && !touched && !roi.check.checked) {
+    if (height && !touched && !roi.check.checked && !turned()) {
       roi.value.value = [width / 4, height / 4, width / 2, height / 2].map(Math.round).join(',');
     }
   });
@@ -66,7 +72,7 @@ pf.filters = element => {
     const counts = Object.fromEntries(own.map(([spec, came, went]) => [spec.split(':')[0], [came, went]]));
     for (const each of rows) {
       const count = each.check.checked && counts[each.name];
-      if (!each.reason) say(each, '', !count ? '' : count[0] === count[1] && ['flip', 'rotate'].includes(each.name) ? `${plenty(count[0])} events moved` : held(...count));
+      if (!each.reason && (count || !waiting)) say(each, '', !count ? '' : count[0] === count[1] && ['flip', 'rotate'].includes(each.name) ? `${plenty(count[0])} events moved` : held(...count));
     }
     q('.given').textContent = given.length ? `Set by who runs this program: ${given.map(([spec, came, went]) => `${spec} ${held(came, went)}`).join(', ')}.` : '';
     const names = message.filters.map(([spec]) => spec);
@@ -81,6 +87,6 @@ pf.filters = element => {
   pf.on('hello', () => {
     const before = JSON.parse(sessionStorage.getItem('pf-filters'));
     sessionStorage.removeItem('pf-filters');
-    if (before) pf.send('filters', before);
+    if (before?.length) pf.send('filters', before);
   });
 };
