@@ -45,7 +45,7 @@ class PlayerState:
     oldest_us, newest_us: what can be shown at all: the recording, or what is kept of a live source. following: a
     live source shows its newest data. ended: the last of the recording is shown. loading: the data for the
     playhead is not here yet. error: why reading stopped, one sentence. event_rate_hz: over the last 200 ms of
-    recording. n_dropped, n_others_dropped, n_rejected, damage, n_gaps, outage, arrived_s, skew: see
+    recording. n_dropped, n_others_dropped, n_late, n_rejected, damage, n_gaps, outage, arrived_s, skew: see
     streams.types.Losses. filters: what each filter of the source has let through so far. delay_s: how long at most
     95 % of the newest items of a live source took from their arrival here until they could be shown.
     """
@@ -73,6 +73,7 @@ class PlayerState:
     delay_s: float | None = None
     skew: str | None = None
     n_others_dropped: int = 0
+    n_late: int = 0
     filters: tuple[FilterCount, ...] = ()
 
 
@@ -266,7 +267,7 @@ class Player:
                 oldest_us=buffer.from_us if self.info.live else buffer.start_us,
                 newest_us=buffer.stop_us, following=self.info.live and self._playing, n_gaps=losses.n_gaps,
                 outage=losses.outage, arrived_s=losses.arrived_s, delay_s=self._delay_s(), skew=losses.skew,
-                n_others_dropped=losses.n_others_dropped,
+                n_others_dropped=losses.n_others_dropped, n_late=losses.n_late,
                 filters=tuple(replace(count) for count in filter_counts(self.source)))
 
     def events(self, start_us: int, end_us: int) -> Events:

@@ -181,8 +181,9 @@ def test_a_live_source_is_recorded_and_replayed_on_the_page(folder: Path) -> Non
         record = page.locator(".takeaway .record")
         record.click()
         expect(told).to_have_text(re.compile(r"[1-9][\d.,]* events, [1-9]\d* frames"))
-        opened.session.player.shared.source.losses.n_others_dropped = 3
-        expect(page.locator(".loss")).to_have_text("3 frames or samples dropped")
+        losses = opened.session.player.shared.source.losses
+        losses.n_others_dropped, losses.n_late = 3, 2
+        expect(page.locator(".loss")).to_have_text("3 frames or samples dropped · 2 packets or frames out of order")
         expect(page.locator(".health")).not_to_contain_text("no event dropped")
         record.click()
         expect(told).to_have_text(re.compile(r"Kept as (\S+\.aedat4), .* it is among the recordings now\."))

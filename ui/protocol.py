@@ -129,7 +129,8 @@ class Playing:
     that is followed, the same from the moment at which the newest data shown had arrived on the program's machine.
     gaps: times that it was away; outage: one sentence while it is away or silent. skew: how the clocks of two
     devices were joined. filters: [NAME[:VALUE], events that came to it, events that it let through] in order, of which
-    the last own_filters are this visitor's. others_dropped: frames and samples that a live source dropped.
+    the last own_filters are this visitor's. others_dropped: frames and samples that a live source dropped;
+    late: its packets and frames that came out of order.
     """
 
     k: ClassVar[str] = "play"
@@ -160,6 +161,7 @@ class Playing:
     filters: list[list[Any]]
     own_filters: int
     others_dropped: int
+    late: int
 
 
 Message: TypeAlias = (Hello | Offers | Cameras | Filtering | SourceLoading | SourceOpened | SourceFailed | Histogram

@@ -310,7 +310,7 @@ class Session:
                        state.following, None if self.range_s is None else list(self.range_s), self.loop, self.delay_ms,
                        self.lag_ms if state.following else None, state.n_gaps, state.outage, state.skew,
                        [[count.filter, count.n_in, count.n_out] for count in state.filters], len(player.filters),
-                       state.n_others_dropped)
+                       state.n_others_dropped, state.n_late)
 
     # commands
 

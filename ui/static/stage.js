@@ -120,6 +120,7 @@ pf.stage = element => {
     const lost = [];
     if (message.dropped) lost.push(`${plenty(message.dropped)} events dropped`);
     if (message.others_dropped) lost.push(`${plenty(message.others_dropped)} frames or samples dropped`);
+    if (message.late) lost.push(`${plenty(message.late)} packets or frames out of order`);
     if (message.rejected) lost.push(`${plenty(message.rejected)} events refused as damaged`);
     if (message.gaps) lost.push(`away ${message.gaps} ${message.gaps === 1 ? 'time' : 'times'}, came back`);
     if (message.error || message.damage) lost.push(message.error || message.damage);
