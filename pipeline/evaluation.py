@@ -26,7 +26,7 @@ from pipeline.models import Models
 from pipeline.scoreboard import SIDES, Scoreboard
 from pipeline.training.captions import DECLINED
 from pipeline.training.data import TRAIN_SEEDS, any_length_s, without_colours
-from pipeline.training.language import LanguageSide, exact, first_position, pack_questions, predictions
+from pipeline.training.language import LanguageSide, exact, first_position, moved, pack_questions, predictions
 from pipeline.training.questions import KINDS, QA, SHORT, ask
 from pipeline.training.strange import strange_window
 from pipeline.types import Cycle
@@ -192,7 +192,7 @@ def answers(vlm: MiniVLM, window: Window, asked: list[QA]) -> list[str]:
     """Greedy answers of one side alone: the true ones where they are, checked all at once; others written out."""
     side = LanguageSide(vlm.model.projector, vlm.model.decoder)
     slots, memory = vlm.seen(window)
-    pack = pack_questions(vlm.tokenizer, [asked], [[]], first_position(side))
+    pack = moved(pack_questions(vlm.tokenizer, [asked], [[]], first_position(side)), slots.found.device)
     right = exact(side, slots, memory, pack)[0].tolist()
     return [qa.answer if ok else written(vlm, window, qa.question) for qa, ok in zip(asked, right, strict=True)]
 
@@ -211,8 +211,9 @@ def _agreement(event: MiniVLM, window: Window, asked: list[QA], said: list[str],
     """How many tokens of the RGB side's own answers the event side would have guessed, each after the right prefix."""
     side = LanguageSide(event.model.projector, event.model.decoder)
     own = [replace(qa, parts=((" " + text, None),)) for qa, text in zip(asked, said, strict=True) if text]
-    pack = pack_questions(event.tokenizer, [own], [[]], first_position(side))
-    guessed, labels = predictions(side, *event.seen(window), pack)
+    slots, memory = event.seen(window)
+    pack = moved(pack_questions(event.tokenizer, [own], [[]], first_position(side)), slots.found.device)
+    guessed, labels = predictions(side, slots, memory, pack)
     for guess, token in zip(guessed, labels, strict=True):
         board.ratios["agreement all"].add(guess == token)
         if event.tokenizer.piece(token).strip() not in COLOURS:

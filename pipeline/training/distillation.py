@@ -24,6 +24,7 @@ from pipeline.training.language import (
     LanguageSide,
     choose_questions,
     first_position,
+    moved,
     pack_questions,
 )
 from pipeline.training.loop import Progress, train
@@ -34,7 +35,6 @@ from pipeline.training.mini import (
     SHALLOW_LAYERS,
     answering,
     language_schedule,
-    moved,
     new_side,
 )
 from pipeline.training.questions import QA

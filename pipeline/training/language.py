@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +83,14 @@ class Pack:
     positions: Tensor
     labels: Tensor
     points: Tensor
+
+
+Record = TypeVar("Record", Slots, Pack, Memory)
+
+
+def moved(record: Record, device: torch.device) -> Record:
+    """A record of tensors on another device."""
+    return type(record)(**{name: value.to(device) for name, value in vars(record).items()})
 
 
 def pack_questions(tokenizer: Tokenizer, rows: list[list[QA]], homes: list[list[int | None]], first: int) -> Pack:

@@ -14,7 +14,6 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +26,10 @@ from pipeline.training.icon_sets import TRAIN_STYLES
 from pipeline.training.icons import Icons, load_icons
 from pipeline.training.language import (
     LanguageSide,
-    Pack,
     choose_questions,
     first_position,
     language_losses,
+    moved,
     name_attributes,
     pack_questions,
     train_tokenizer,
@@ -39,7 +38,6 @@ from pipeline.training.loop import Progress, Schedule, train
 from pipeline.training.questions import declined
 from pipeline.training.slots import SlotSource, estranged
 from pipeline.training.strange import train_strange
-from pipeline.vision import Memory, Slots
 
 LANGUAGE_BATCH = 8
 HIDDEN = ("decoder.layers.",)
@@ -105,14 +103,6 @@ def ensure_tokenizer(folder: Path, icons: Icons) -> Tokenizer:
         train_tokenizer(unfinished, icons)
         unfinished.replace(path)
     return Tokenizer(path)
-
-
-Record = TypeVar("Record", Slots, Pack, Memory)
-
-
-def moved(record: Record, device: torch.device) -> Record:
-    """A record of tensors on another device."""
-    return type(record)(**{name: value.to(device) for name, value in vars(record).items()})
 
 
 def train_language(modality: str, sizes: Sizes, folder: Path, tokenizer: Tokenizer, icons: Icons,
