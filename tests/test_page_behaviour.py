@@ -268,8 +268,9 @@ def test_filters_act_where_one_is_for_one_visitor_and_are_counted(browser: playw
 
 def test_a_page_that_was_forgotten_goes_on_where_it_was(browser: playwright.Browser,  # noqa: F811
                                                         running: Running) -> None:
-    opened, sessions = visit(browser, running), running.app.state.sessions
+    opened, sessions = visit(browser, running, path="/?filter=polarity:on"), running.app.state.sessions
     page = opened.page
+    expect(page.locator(".filters .on")).to_have_text("polarity:on")
     opened.ask("What is happening?")
     expect(page.locator("#stop")).to_be_hidden()
     expect(page.locator("#chat")).to_contain_text("A red square moves")
@@ -277,6 +278,7 @@ def test_a_page_that_was_forgotten_goes_on_where_it_was(browser: playwright.Brow
     page.wait_for_function("document.querySelector('.chip.source').textContent.startsWith('reconstructed ')")
     page.locator(".filters summary").click()
     page.get_by_label("no background activity").check()
+    page.get_by_label("one polarity").uncheck()
     expect(page.locator(".filters .on")).to_have_text("noise:5")
     sessions.drop(next(key for key, session in sessions._by_hash.items() if session is opened.session))
     expect(page.locator(".conn")).to_have_text("reconnected: this page had been forgotten")

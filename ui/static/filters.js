@@ -87,6 +87,6 @@ pf.filters = element => {
   pf.on('hello', () => {
     const before = JSON.parse(sessionStorage.getItem('pf-filters'));
     sessionStorage.removeItem('pf-filters');
-    if (before?.length) pf.send('filters', before);
+    if (before) pf.send('filters', before);   // none too: the page's link may name some
   });
 };
