@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipeline import claims
+from pipeline import claims, rereading
 from pipeline.captioner import DEFAULT_QUESTION, DEFAULT_RULE, Captioner, read_ahead
 from pipeline.decoding import Limits
 from pipeline.models import Models
@@ -297,4 +297,5 @@ def _told(captioner: Captioner, name: str, window: Window, question: str, rule: 
 def unread(window: Window) -> Window:
     """The same window as one that no model has read: models keep what they read, and whoever asks second would read
     for nothing."""
+    rereading.forget()
     return replace(window, frames=list(window.frames))

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pipeline import rereading
 from pipeline.decoder import FINAL, Decoder, KVCache
 from pipeline.placement import own_stream
 from pipeline.trees import attention_mask, positions
@@ -72,12 +73,26 @@ class DecoderSession:
         with own_stream(device):
             words = self._decoder.embed(torch.tensor(self._prompt, device=device))
             x = torch.cat([self._read_prefix().to(words), words])[None]
-            where = torch.arange(x.shape[1], device=device)[None]
-            states, hidden = self._decoder(x, where, None, self._cache, self._taps, cosines=self._cosines)
-        assert hidden is not None
+            states, hidden = self._read_rows(x)
         self._prefix_hidden, self._led = hidden[:, :-1], (states[:, -1:], hidden[:, -1:])
         self._prefix_rows = x.shape[1] - 1
-        self._cache.keep(range(self._prefix_rows))
+        self._cache.keep(range(self._prefix_rows - self._cache.length))
+
+    def _read_rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Final states of the rows x [1, T, D] that were not read before, and tapped states [1, T, taps, D] of all."""
+        rows, taps, before = x.shape[1], self._taps, rereading.find(self._decoder, self._cache, x, self._taps)
+        where = torch.arange(rows, device=x.device)[None]
+        if before is None:
+            states, hidden = self._decoder(x, where, None, self._cache, taps, cosines=self._cosines)
+        else:
+            reading, known = before
+            rereading.take_over(reading, known, self._cache)
+            mask = attention_mask(list(range(-1, rows - known - 2)), known, 1)[None, None].to(x.device)
+            states, new = self._decoder(x[:, known:], where[:, known:], mask, self._cache, taps)
+            hidden, self._cosines = torch.cat([reading.hidden[:, :known], new], 1), reading.cosines
+        if before is None or known < len(before[0].x):
+            rereading.keep(self._decoder, self._cache, x, taps, hidden, self._cosines)
+        return states, hidden
 
     @property
     def prefix(self) -> Prefix:

@@ -17,7 +17,7 @@ from toy_models import told, toy_models, toy_window
 from app import benching, calibrating, replaying, stages
 from app.cli import main
 from app.compose import bundled_recording
-from pipeline import clips, decoding, drafters
+from pipeline import clips, decoding, drafters, rereading
 from pipeline.acceptance import rule_for
 from pipeline.captioner import Captioner, read_ahead
 from pipeline.decoding import Limits
@@ -159,8 +159,10 @@ def test_every_drafter_with_a_distribution_is_compared_after_the_same_words(name
         assert row.entropy >= 0
     assert all((row.cos_sim is None) == (drafters.create(name, models).compared is None) for row in rows)
     # what comes later changes nothing, what came before does
+    rereading.forget()
     assert same_prefix(models, name, WINDOWS[0], "Why?", tokens[:3], clip=0) == rows[:3]
     if name != "skip":
+        rereading.forget()
         other = same_prefix(models, name, WINDOWS[0], "Why?", [7, 9, 12], clip=0)
         assert other[0].entropy == rows[0].entropy
         assert other[2].entropy != rows[2].entropy  # a word later, for the sake of who reads only states

@@ -157,7 +157,6 @@ def test_words_written_in_one_call_are_those_of_one_pass_each(fed: list[int]) ->
     assert made.write_on(fed, caches[0], 2, end=-1) is None
 
 
-@torch.inference_mode()
 def test_a_chain_written_in_one_call_is_the_same_draft() -> None:
     models, window, drafts = load(ModelOptions()), next(clips(1)), list[Draft]()
     for rule in (Greedy(), OneByOne()):

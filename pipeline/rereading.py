@@ -1,0 +1,88 @@
+"""What a decoder read lately, so that a second question about a window reads only its words.
+
+    known = find(decoder, cache, x, taps)            # before a pass over rows x [1, T, D] into an empty cache
+    keep(decoder, cache, x, taps, hidden, cosines)   # after it
+
+A row's keys and values depend on that row and those before it alone, so rows that begin like those of an earlier
+reading need no pass (prompt caching: Gim et al. 2024). Rows are compared by their numbers, never by where they come
+from. On a processor with compiled passes what is taken over equals what a pass would give bit for bit, otherwise but
+for rounding.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from torch import Tensor
+
+from pipeline.decoder import Decoder, KVCache
+
+RECENT = 2
+"""Readings kept per decoder: the one that a caption is about, and the one that questions are about."""
+
+LEAST = 0.5
+"""Share of the rows that must be known: a pass that begins in the middle needs a mask."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Rows x [T, D] as they were read with weights that `stamp` identifies: keys and values [layers, 1, kv_heads, T,
+    head_size], tapped states hidden [1, T, taps, D], and per layer the mean cosine before and after attention."""
+
+    stamp: object
+    taps: tuple[int, ...]
+    x: Tensor
+    keys: Tensor
+    values: Tensor
+    hidden: Tensor
+    cosines: list[Tensor]
+
+
+_readings: WeakKeyDictionary[Decoder, deque[Reading]] = WeakKeyDictionary()
+
+
+def find(decoder: Decoder, cache: KVCache, x: Tensor, taps: Sequence[int]) -> tuple[Reading, int] | None:
+    """The reading that begins most like rows x [1, T, D] and how many rows they have in common, at most T - 1; None
+    where too few."""
+    best, most = None, max(1, int(LEAST * x.shape[1])) - 1
+    stamp = _stamp(decoder, cache)
+    for reading in list(_readings.get(decoder, ())):
+        count = min(len(reading.x), x.shape[1] - 1)
+        if count > most and reading.taps == tuple(taps) and reading.stamp == stamp:
+            alike = (reading.x[:count] == x[0, :count]).all(1)
+            common = count if bool(alike.all()) else int(alike.int().argmin())
+            if common > most:
+                best, most = reading, common
+    return None if best is None else (best, most)
+
+
+def keep(decoder: Decoder, cache: KVCache, x: Tensor, taps: Sequence[int], hidden: Tensor,
+         cosines: list[Tensor]) -> None:
+    """Remember what was just read: rows x [1, T, D], of which the first T lie in the cache, and their tapped states
+    [1, T, taps, D]."""
+    rows = x.shape[1]
+    reading = Reading(_stamp(decoder, cache), tuple(taps), x[0], cache.keys[:, :, :, :rows].clone(),
+                      cache.values[:, :, :, :rows].clone(), hidden, cosines)
+    _readings.setdefault(decoder, deque(maxlen=RECENT)).append(reading)
+
+
+def forget() -> None:
+    """Read everything anew from now on: for measurements."""
+    _readings.clear()
+
+
+def take_over(reading: Reading, rows: int, cache: KVCache) -> None:
+    """Begin an empty cache with the first rows of a reading."""
+    cache.keys[:, :, :, :rows] = reading.keys[:, :, :, :rows]
+    cache.values[:, :, :, :rows] = reading.values[:, :, :, :rows]
+    cache.keep(range(rows))
+
+
+def _stamp(decoder: Decoder, cache: KVCache) -> object:
+    """Equal only where the weights are the same: training changes them in place."""
+    if cache.compiled is not None:
+        return cache.compiled  # made anew when they change
+    return [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in decoder.parameters()]

@@ -1,0 +1,90 @@
+"""A second question about a window reads only its words, and says what it would have said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from toy_models import random_decoder
+
+from pipeline import native
+from pipeline.decoder import FINAL, Decoder
+from pipeline.session import DecoderSession
+from pipeline.types import Draft
+
+SEEN = torch.randn(12, 64, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(params=["torch", "compiled"], autouse=True)
+def compiled(request: pytest.FixtureRequest) -> Iterator[bool]:
+    if request.param == "compiled" and not native.switch(True):
+        pytest.skip("no C compiler")
+    yield request.param == "compiled"
+    native.switch(False)
+
+
+def counting(decoder: Decoder) -> list[int]:
+    """Rows of every pass from now on."""
+    rows, forward = list[int](), decoder.forward
+
+    def counted(x: torch.Tensor, *rest: object, **named: object) -> object:
+        rows.append(x.shape[1])
+        return forward(x, *rest, **named)  # type: ignore[arg-type]
+
+    decoder.forward = counted  # type: ignore[method-assign]
+    return rows
+
+
+def asked(decoder: Decoder, prompt: list[int], seen: torch.Tensor, taps: tuple[int, ...] = (1, FINAL),
+          ) -> tuple[DecoderSession, torch.Tensor]:
+    """A session that has read, and its logits after a draft."""
+    session = DecoderSession(decoder, lambda: seen, prompt, capacity=64, taps=taps)
+    session.prefill()
+    return session, session.score(Draft([5, 6, 7], [-1, 0, -1], ["t"] * 3)).logits
+
+
+@pytest.fixture
+def decoder() -> Decoder:
+    return random_decoder(3, size=64, layers=3, vocabulary=80)
+
+
+@pytest.mark.parametrize("prompt", [[1, 9, 8, 3], [1, 4], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7]])
+def test_what_is_taken_over_changes_nothing(decoder: Decoder, compiled: bool, prompt: list[int]) -> None:
+    fresh, expected = asked(random_decoder(3, size=64, layers=3, vocabulary=80), prompt, SEEN)
+    first, _ = asked(decoder, [1, 2, 3, 4, 5], SEEN)
+    rows = counting(decoder)
+    again, logits = asked(decoder, prompt, SEEN)
+    common = sum(a == b for a, b in zip(prompt, [1, 2, 3, 4, 5], strict=False))
+    assert rows == [12 + len(prompt) - min(12 + common, 12 + len(prompt) - 1), 4]
+    tolerance = 0.0 if compiled else 2e-5
+    torch.testing.assert_close(logits, expected, atol=tolerance, rtol=0.0)
+    torch.testing.assert_close(again.prefix.hidden, fresh.prefix.hidden, atol=tolerance, rtol=0.0)
+    assert (again.prefix.visual, again.prefix.prompt) == (fresh.prefix.visual, fresh.prefix.prompt)
+    assert first.prefix.cosines is not None
+    assert len(again.prefix.cosines or ()) == 3
+
+
+def test_an_answer_does_not_reach_into_what_was_kept(decoder: Decoder) -> None:
+    session, expected = asked(decoder, [1, 2, 3], SEEN)
+    session.extend([40, 41, 42])
+    session.score(Draft.chain([50, 51], "t"))
+    assert torch.equal(asked(decoder, [1, 2, 3], SEEN)[1], asked(decoder, [1, 2, 3], SEEN)[1])
+    torch.testing.assert_close(asked(decoder, [1, 2, 3], SEEN)[1], expected, atol=2e-5, rtol=0.0)
+
+
+def test_other_windows_other_weights_and_other_taps_are_read_anew(decoder: Decoder) -> None:
+    asked(decoder, [1, 2, 3], SEEN)
+    rows = counting(decoder)
+    asked(decoder, [1, 2, 3], SEEN + 1)
+    asked(decoder, [1, 2, 3], SEEN, taps=(FINAL,))
+    decoder.layers[1].down.weight.mul_(1)
+    asked(decoder, [1, 2, 3], SEEN)
+    assert rows == [15, 4] * 3
+
+
+def test_the_last_two_windows_are_remembered(decoder: Decoder) -> None:
+    rows = counting(decoder)
+    for seen in (SEEN, SEEN + 1, SEEN, SEEN + 1, SEEN + 2, SEEN):
+        asked(decoder, [1, 2, 3], seen)
+    assert rows == [15, 4, 15, 4, 1, 4, 1, 4, 15, 4, 15, 4]
