@@ -1,6 +1,6 @@
 """Several drafters guess together: their drafts become one tree, and the budget goes where acceptance is likely.
 
-    drafter = create(models, None)                    # the event VLM, memory and, where it was trained, EAGLE
+    drafter = create(models, None)                    # the event VLM and memory
     drafter = create(models, "vlm+recall+medusa")     # these
 
 A node names all who proposed it. How likely a guess is accepted is counted per drafter and confidence while answers
@@ -21,7 +21,7 @@ from pipeline.models import Models
 from pipeline.types import VLM, Draft, Drafter, Prefix, Rule, Scores, Verdict
 from streams.types import InputError, Window
 
-DEFAULT = ("vlm", "recall", "eagle")
+DEFAULT = ("vlm", "recall")
 
 
 def create(models: Models, variant: str | None) -> MixDrafter:

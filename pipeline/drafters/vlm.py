@@ -63,8 +63,7 @@ class VlmDrafter:
         """The event model's first word: reading has already led to it."""
         scores = self._session.score(Draft.none())
         token = self._rule.choose(scores.logits, [self._known])[0]
-        chance = float(scores.logits[0].softmax(-1)[token])
-        return Draft.chain([token], self.name, [chance], self._aligned(scores.hidden[:1, -1]))
+        return Draft.chain([token], self.name, [float(scores.logits[0].softmax(-1)[token])])
 
     @torch.inference_mode()
     def propose(self, budget: int) -> Draft:
