@@ -24,6 +24,37 @@ int32_t count_events(const Event *events, int32_t bins, const int64_t *edges, in
     return 0;
 }
 
+static float logarithm(int32_t count, float share, const float *known, int32_t n) {
+    return count < n ? known[count] : log1pf(count * share);
+}
+
+/* What the event model is shown of counts [bins, 2, cells], OFF and ON: the logarithm of one plus a share of each count,
+known for the first n numbers, [2 bins, cells]; that of the sums over time [2, cells]; what more was ON than OFF up to
+every second bin, as `slope` times the share and cut at `steepest` [bins / 2, cells]. Returns 0, 1 without memory. */
+int32_t show_counts(const int32_t *counts, int32_t bins, int32_t cells, float share, const float *known, int32_t n,
+                    float slope, float steepest, float *shown) {
+    int32_t *sums = calloc((size_t)3 * cells, sizeof(int32_t)), *more = sums + (size_t)2 * cells;
+    if (!sums) return 1;
+    float *of_sums = shown + (size_t)2 * bins * cells, *of_more = of_sums + (size_t)2 * cells;
+    for (int bin = 0; bin < bins; bin++) {
+        for (int on = 0; on < 2; on++, counts += cells, shown += cells)
+            for (int cell = 0; cell < cells; cell++) {
+                shown[cell] = logarithm(counts[cell], share, known, n);
+                sums[(size_t)on * cells + cell] += counts[cell];
+                more[cell] += on ? counts[cell] : -counts[cell];
+            }
+        if (bin % 2 == 0) continue;
+        for (int cell = 0; cell < cells; cell++) {
+            const float steep = more[cell] * share * slope;
+            of_more[cell] = steep > steepest ? steepest : steep < -steepest ? -steepest : steep;
+        }
+        of_more += cells;
+    }
+    for (int cell = 0; cell < 2 * cells; cell++) of_sums[cell] = logarithm(sums[cell], share, known, n);
+    free(sums);
+    return 0;
+}
+
 /* What one pixel is made of: `count` pixels from `first` on, all of the same share but the first and the last. */
 typedef struct {
     int first, count;

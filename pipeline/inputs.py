@@ -37,6 +37,8 @@ RGB_CHANNELS = 3 + 3 + (FRAMES - 1) + 1 + 1 + 1 + 3
 EVENT_CHANNELS = 2 * BINS + 2 + 4 + 1
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 MIDDLE = (FRAMES - 1) // 2
+SLOPE, STEEPEST = 0.3, 3.0
+"""What more events per pixel were ON than OFF is shown as, and where that ends."""
 
 def pick_frames(window: Window, count: int = FRAMES) -> list[Frame]:
     """The frames nearest to the middles of `count` equal parts of the window, repeated where there are fewer.
@@ -114,7 +116,8 @@ def _library() -> ctypes.CDLL | None:
     pointer, number = native.POINTER, native.NUMBER
     return native.built(Path(__file__).with_name("inputs.c"), {
         "shrink": (pointer, number, number, native.LONG, number, pointer),
-        "count_events": (pointer, number, pointer, number, number, pointer, pointer, number, pointer)})
+        "count_events": (pointer, number, pointer, number, number, pointer, pointer, number, pointer),
+        "show_counts": (pointer, number, number, native.REAL, pointer, number, native.REAL, native.REAL, pointer)})
 
 
 def event_input(window: Window) -> np.ndarray:
@@ -129,17 +132,26 @@ def event_input(window: Window) -> np.ndarray:
     edges = np.array([bisect_left(events["t"], window.start_us - (-number * window.duration_us // BINS))
                       for number in range(BINS + 1)], np.int64)
     counts = _counted(events, edges, window.resolution)
-    share = np.float32(SIDE * SIDE / (width * height))
-    per_pixel = counts.astype(np.float32) * share
+    share = SIDE * SIDE / (width * height)
     channels = np.empty((EVENT_CHANNELS, SIDE, SIDE), np.float32)
-    # few numbers occur, many times each
-    logarithms = np.log1p(np.arange(counts.max() + 1).astype(np.float32) * share)
-    np.take(logarithms, counts.reshape(16, SIDE, SIDE), out=channels[0:16], mode="clip")
+    channels[-1] = _log_length(window)
+    compiled, known = _library() if native.switched_on() else None, _logarithms(share)
+    if compiled is not None and not compiled.show_counts(
+            counts.ctypes.data, BINS, SIDE * SIDE, share, known.ctypes.data, len(known), SLOPE, STEEPEST,
+            channels.ctypes.data):
+        return channels
+    per_pixel = counts.astype(np.float32) * np.float32(share)
+    channels[0:16] = np.log1p(per_pixel.reshape(16, SIDE, SIDE))
     channels[16:18] = np.log1p(per_pixel.sum(0))
     signed = (per_pixel[:, 1] - per_pixel[:, 0]).cumsum(0)
-    channels[18:22] = np.clip(signed[1::2] * 0.3, -3, 3)
-    channels[22] = _log_length(window)
+    channels[18:22] = np.clip(signed[1::2] * SLOPE, -STEEPEST, STEEPEST)
     return channels
+
+
+@functools.lru_cache(16)
+def _logarithms(share: float) -> np.ndarray:
+    """Of one plus a share of the numbers that occur, many times each."""
+    return np.log1p(np.arange(4096).astype(np.float32) * np.float32(share))
 
 
 def _counted(events: Events, edges: np.ndarray, resolution: Resolution) -> np.ndarray:

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("writing.c")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-POINTER, NUMBER, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+POINTER, NUMBER, LONG, REAL = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
 """Types of arguments of C functions."""
 
 COMPILE_S = 120

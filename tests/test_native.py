@@ -23,12 +23,12 @@ from pipeline.decoder import FINAL, Decoder, DecoderConfig, KVCache
 from pipeline.drafters import create
 from pipeline.drafters.eagle import EagleHead
 from pipeline.heads import HeadDrafter
-from pipeline.inputs import SIDE, _fit
+from pipeline.inputs import SIDE, _fit, event_input
 from pipeline.mini import locate, pointing_layer
 from pipeline.packed import PackedLinear, in_eight_bits
 from pipeline.trees import attention_mask
 from pipeline.types import Draft, Prefix, Scores, Verdict
-from streams.types import InputError
+from streams.types import InputError, Resolution, Window, events_from_columns
 
 CONFIG = DecoderConfig(vocab_size=61, hidden_size=64, intermediate_size=96, layers=3, heads=4, kv_heads=2, head_size=16)
 TREE = [-1, 0, 0, 2, -1, 4]
@@ -210,6 +210,20 @@ def test_pictures_become_smaller_as_in_opencv(size: tuple[int, int]) -> None:
         difference = np.abs(_fit(image) - expected)
         assert difference.max() <= 1  # where a half is rounded
         assert difference.mean() < 0.002
+
+
+@pytest.mark.parametrize("resolution", [Resolution(346, 260), Resolution(128, 128), Resolution(90, 60)])
+def test_events_are_shown_as_by_numpy(resolution: Resolution) -> None:
+    rng, n = np.random.default_rng(4), 60_000
+    x, y = (rng.integers(0, size, n) for size in (resolution.width, resolution.height))
+    x[:9000], y[:9000] = 7, 5  # a hot pixel: more than there is a logarithm ready for
+    events = events_from_columns(np.sort(rng.integers(0, 1_000_000, n)), x, y, rng.random(n) < 0.7)
+    window = Window(0, 1_000_000, events, [], resolution)
+    compiled = event_input(window)
+    native.switch(False)
+    np.testing.assert_allclose(compiled, event_input(window), atol=2e-6)
+    assert compiled[16:18].max() > np.log1p(2000 * SIDE * SIDE / (resolution.width * resolution.height))
+    assert {-3.0, 3.0} & {*compiled[18:22].ravel().tolist()}
 
 
 def test_shifts_of_the_camera_are_those_of_opencv() -> None:

@@ -138,7 +138,7 @@ GUESSERS = {"vlm": "the event model", "vlm:tree": "the event model, several word
             "recall": "memory of what was said before", "adapter": "event model’s states through an adapter",
             "eagle": "EAGLE-2 head on the RGB model", "eagle3": "EAGLE-3 head on the RGB model",
             "medusa": "Medusa heads on the RGB model", "specvlm": "EAGLE with compressed pictures",
-            "skip": "the RGB model with layers left out", "mix": "event model, memory and a head in one tree",
+            "skip": "the RGB model with layers left out", "mix": "event model and memory in one tree",
             "none": "nobody: plain decoding"}
 
 
