@@ -29,8 +29,8 @@ LEAST = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Rows x [T, D] as they were read with weights that `stamp` identifies: keys and values [layers, 1, kv_heads, T,
-    head_size], tapped states hidden [1, T, taps, D], and per layer the mean cosine before and after attention."""
+    """Rows x [T, D] as they were read with weights that `stamp` identifies: keys and values [layers, 1, kv_heads, T or
+    more, head_size], tapped states hidden [1, T, taps, D], and per layer the mean cosine before and after attention."""
 
     stamp: object
     taps: tuple[int, ...]
@@ -63,9 +63,12 @@ def keep(decoder: Decoder, cache: KVCache, x: Tensor, taps: Sequence[int], hidde
          cosines: list[Tensor]) -> None:
     """Remember what was just read: rows x [1, T, D], of which the first T lie in the cache, and their tapped states
     [1, T, taps, D]."""
-    rows = x.shape[1]
-    reading = Reading(_stamp(decoder, cache), tuple(taps), x[0], cache.keys[:, :, :, :rows].clone(),
-                      cache.values[:, :, :, :rows].clone(), hidden, cosines)
+    keys, values = cache.keys, cache.values
+    if cache.compiled is None:
+        # a large model's cache has room for a long answer, or is lent to the next one; a small one may as well stay:
+        # an answer never changes what lies before it
+        keys, values = (store[:, :, :, :x.shape[1]].clone() for store in (keys, values))
+    reading = Reading(_stamp(decoder, cache), tuple(taps), x[0], keys, values, hidden, cosines)
     _readings.setdefault(decoder, deque(maxlen=RECENT)).append(reading)
 
 

@@ -69,6 +69,9 @@ def test_an_answer_does_not_reach_into_what_was_kept(decoder: Decoder) -> None:
     session, expected = asked(decoder, [1, 2, 3], SEEN)
     session.extend([40, 41, 42])
     session.score(Draft.chain([50, 51], "t"))
+    session.rewind(0)
+    session.extend([60])
+    session.score(Draft.chain([50, 51], "t"))
     assert torch.equal(asked(decoder, [1, 2, 3], SEEN)[1], asked(decoder, [1, 2, 3], SEEN)[1])
     torch.testing.assert_close(asked(decoder, [1, 2, 3], SEEN)[1], expected, atol=2e-5, rtol=0.0)
 
