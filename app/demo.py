@@ -25,7 +25,8 @@ from pipeline.models import Models
 from pipeline.types import Records
 from streams.filtering import filtered
 from streams.player import Player
-from streams.sources import open_source
+from streams.sensor_taps import SensorTaps
+from streams.sources import open_leniently
 from streams.types import InputError, Window
 from ui.pictures import Pictures
 from ui.services import Answer, AskSettings, Curve, Services
@@ -220,9 +221,12 @@ class Players:
             shared = self._live.get(uri)
             if shared is not None and not shared.closed and shared.state().error is None:
                 return shared
-            source = filtered(open_source(uri), self._filters.get(uri, ()))
+            sensors = SensorTaps()
+            # What is recorded here is live: of files nobody needs them.
+            wished = {"sensors": sensors} if "://" in uri else {}
+            source = filtered(open_leniently(uri, **wished), self._filters.get(uri, ()))
             kept_us = {"history_us": LIVE_HISTORY_US} if source.info.live else {}
-            player = Player(source, loop=not source.info.live, **kept_us).start()
+            player = Player(source, loop=not source.info.live, sensors=sensors, **kept_us).start()
             player.play()
             if source.info.live:
                 self._live[uri] = player

@@ -21,6 +21,7 @@ import numpy as np
 
 from streams.filtering import FilterCount, filter_counts
 from streams.readahead import ReadAhead
+from streams.sensor_taps import SensorTaps
 from streams.timeline import Timeline
 from streams.types import Events, Frame, InputError, Packet, Source, Window
 from streams.windows import clamped_span
@@ -84,12 +85,14 @@ class Player:
     loop: begin again at the end. max_bytes: size of the buffer; dense data shortens the history first.
     A file begins paused at its start, a live source plays from the beginning and always at speed 1.
     filters: what somebody who looks here chose to look through, see streams.refiltering; bare: the source before them.
+    sensors: what the source was opened with, if it was, so that its IMU and triggers can be tapped.
     """
 
     def __init__(self, source: Source, history_us: int = 6_000_000, ahead_us: int = 2_000_000,
                  clock: Callable[[], float] = time.monotonic, *, loop: bool = False,
-                 max_bytes: int = 512 << 20) -> None:
+                 max_bytes: int = 512 << 20, sensors: SensorTaps | None = None) -> None:
         self.source, self.info, self.loop = source, source.info, loop
+        self.sensors = sensors or SensorTaps()
         self.bare, self.filters = source, tuple[str, ...]()
         self._clock = clock
         self._buffer = ReadAhead(source, history_us, ahead_us, max_bytes)

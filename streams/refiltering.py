@@ -36,7 +36,7 @@ def behind(player: Player, specs: Sequence[str]) -> Player:
     if not live and bare.info.start_us is not None:
         bare.seek(bare.info.start_us)  # filters that learn do so from the first part
     source = filtered(bare, specs)
-    twin = Player(source, player.history_us, loop=player.loop)
+    twin = Player(source, player.history_us, loop=player.loop, sensors=player.sensors)
     twin.bare, twin.filters = bare, tuple(specs)
     if not live:
         twin.stand_as(player)

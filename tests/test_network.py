@@ -13,6 +13,8 @@ import pytest
 from reading import split
 from toy_sources import events_at, frame_at, imu_at, triggers_at
 
+from app.demo import Players
+from streams.live_recording import LiveRecording
 from streams.server import PACKET_EVENTS, Place, Server
 from streams.sources import open_source, tcp
 from streams.timeline import begins_us
@@ -94,6 +96,28 @@ def test_what_is_published_arrives_identical(kind: str, compression: str, tmp_pa
         assert source.losses.n_late == 0
         assert server.n_dropped == server.n_samples_dropped == server.n_frames_dropped == 0
         assert source.losses.n_dropped == source.losses.n_others_dropped == 0
+
+
+def test_what_the_page_records_of_a_published_stream_has_its_imu_and_triggers(tmp_path: Path) -> None:
+    imu, triggers = imu_at(range(1_000_000, 1_100_000, 1000)), triggers_at([1_050_000])
+    with Server(INFO, places("tcp", tmp_path)) as server:
+        player = Players().open(server.uri)
+        until(lambda: server.n_clients == 1)
+        recording = LiveRecording(player.info, tmp_path / "page.aedat4")
+        releases = player.tap(recording.put), player.sensors.tap(recording.put)
+        for item in (imu, triggers, events_at([1_000_000, 1_100_000])):
+            server.publish(item)
+        until(lambda: recording.n_imu == len(imu.data) and recording.n_triggers == 1 and recording.n_events == 2)
+        for release in releases:
+            release()
+        recording.close()
+        player.close()
+    assert recording.n_samples_dropped == 0
+    heard: dict[str, list[np.ndarray]] = {"imu": [], "triggers": []}
+    with open_source(str(recording.path), sensors=lambda batch: heard[batch.kind].append(batch.data)) as source:
+        assert len(split(source)[0]) == 2
+    for samples in (imu, triggers):
+        np.testing.assert_array_equal(np.concatenate(heard[samples.kind]), samples.data)
 
 
 def test_a_frame_of_a_scene_without_events_arrives() -> None:

@@ -14,7 +14,7 @@ import pytest
 import toy_services
 from reading import split
 from starlette.testclient import TestClient
-from toy_sources import FeedSource, events_at, frame_at, toy_info
+from toy_sources import FeedSource, events_at, frame_at, imu_at, toy_info, triggers_at
 
 import ui
 from app.compose import bundled_recording
@@ -23,19 +23,23 @@ from app.saving import save_part
 from streams.cutting import cut, span_of
 from streams.live_recording import LiveRecording
 from streams.player import Player
+from streams.sensor_taps import SensorTaps
 from streams.sources import open_source
-from streams.types import Frame, InputError
+from streams.types import Frame, InputError, Samples
 from ui.session import Session
 
 STORY = str(bundled_recording())
 FEEDS: list[FeedSource] = []
+SENSORS: list[SensorTaps] = []
 
 
 def open_player(uri: str) -> Player:
     if uri == STORY:
         return Players().open(uri)
-    FEEDS.append(FeedSource(toy_info(frames=True, live=True, start_us=None)))
-    return Player(FEEDS[-1]).start()
+    info = toy_info(frames=True, live=True, start_us=None)
+    FEEDS.append(FeedSource(replace(info, samples=("imu", "triggers"))))
+    SENSORS.append(SensorTaps())
+    return Player(FEEDS[-1], sensors=SENSORS[-1]).start()
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +144,34 @@ def test_a_live_source_is_recorded_from_start_to_stop(client: TestClient, sessio
     assert [frame.t_us for frame in frames] == [600]
 
 
+@pytest.mark.parametrize("filters", [[], ["polarity:on"]])
+def test_imu_and_triggers_of_a_live_source_are_recorded(client: TestClient, session: Session, tmp_path: Path,
+                                                        filters: list[str]) -> None:
+    session.open("camera", "toy://feed")
+    session.wanted = filters
+    session.look_through()
+    fed(session, events_at([100]))
+    SENSORS[-1](imu_at([110]))  # before the recording
+    assert post(client, session, "/record/start").status_code == 200
+    imu, triggers = imu_at([200, 210, 220]), triggers_at([230])
+    for samples in (imu, triggers):
+        SENSORS[-1](samples)
+    assert "nothing came" not in str(post(client, session, "/record/state").json())
+    fed(session, events_at([300]))
+    state = post(client, session, "/record/state").json()
+    assert (state["imu"], state["triggers"], state["samples_dropped"]) == (3, 1, 0)
+    answer = post(client, session, "/record/stop")
+    SENSORS[-1](imu_at([400]))  # after it
+    assert (answer.headers["parafovea-imu"], answer.headers["parafovea-triggers"]) == ("3", "1")
+    (tmp_path / "r.aedat4").write_bytes(answer.content)
+    heard: list[Samples] = []
+    with open_source(str(tmp_path / "r.aedat4"), sensors=heard.append) as source:
+        assert split(source)[0]["t"].tolist() == [300]
+    for samples in (imu, triggers):
+        found = np.concatenate([batch.data for batch in heard if batch.kind == samples.kind])
+        np.testing.assert_array_equal(found, samples.data)
+
+
 def test_what_is_not_fetched_goes_with_the_visitor_or_the_source(client: TestClient, session: Session,
                                                                  tmp_path: Path) -> None:
     session.open("camera", "toy://feed")
@@ -177,8 +209,13 @@ def test_a_recording_is_bounded_and_never_waits(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("streams.live_recording.QUEUE_PACKETS", 0)
     slow.put(events_at([0, 1]))
     slow.put(frame_at(10))
-    assert (slow.n_events, slow.n_dropped, slow.n_frames_dropped) == (0, 2, 1)
+    slow.put(imu_at([10, 11, 12]))  # the source said that it has none: there is no place for them
+    assert (slow.n_events, slow.n_dropped, slow.n_frames_dropped, slow.n_samples_dropped) == (0, 2, 1, 3)
     slow.discard()
+    sensing = LiveRecording(replace(info, samples=("imu",)), tmp_path / "sensing.aedat4")
+    sensing.put(triggers_at([10, 11]))
+    assert (sensing.n_samples_dropped, sensing.empty) == (2, True)
+    sensing.discard()
     assert [path.name for path in tmp_path.iterdir()] == ["long.aedat4"]
 
 

@@ -153,7 +153,7 @@ class PageRecording:
             if isinstance(error, InputError):
                 raise InputError(_without_folder(str(error), path)) from None
             raise
-        self._release = player.tap(self.file.put)
+        self._releases = player.tap(self.file.put), player.sensors.tap(self.file.put)
 
     def take(self) -> Path:
         """End it; the file. Raises InputError when the disk failed (where it is kept, what was written before that
@@ -185,8 +185,13 @@ class PageRecording:
         """How far it is, for the page."""
         file = self.file
         return {"kept": self.kept, "seconds": round(file.seconds, 1), "events": file.n_events, "frames": file.n_frames,
-                "megabytes": round(file.n_bytes / 1e6, 1), "dropped": file.n_dropped,
-                "frames_dropped": file.n_frames_dropped, "ended": _without_folder(file.ended, file.path)}
+                "imu": file.n_imu, "triggers": file.n_triggers, "megabytes": round(file.n_bytes / 1e6, 1),
+                "dropped": file.n_dropped, "frames_dropped": file.n_frames_dropped,
+                "samples_dropped": file.n_samples_dropped, "ended": _without_folder(file.ended, file.path)}
+
+    def _release(self) -> None:
+        for release in self._releases:
+            release()
 
     def _discard(self) -> None:
         self.file.discard()
@@ -219,4 +224,6 @@ def _start(session: Session) -> None:
 def _counts(file: LiveRecording) -> dict[str, str]:
     """What was recorded, in headers beside the file."""
     return {"parafovea-events": str(file.n_events), "parafovea-frames": str(file.n_frames),
-            "parafovea-dropped": str(file.n_dropped), "parafovea-frames-dropped": str(file.n_frames_dropped)}
+            "parafovea-imu": str(file.n_imu), "parafovea-triggers": str(file.n_triggers),
+            "parafovea-dropped": str(file.n_dropped), "parafovea-frames-dropped": str(file.n_frames_dropped),
+            "parafovea-samples-dropped": str(file.n_samples_dropped)}

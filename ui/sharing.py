@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from streams.player import FASTEST, RATE_SPAN_US, SLOWEST, Player, PlayerState
 from streams.refiltering import behind
+from streams.sensor_taps import SensorTaps
 from streams.timeline import Timeline
 from streams.types import Events, Frame, InputError, Packet, Source, SourceInfo, Window
 from streams.windows import clamped_span
@@ -53,6 +54,11 @@ class LiveView:
     def info(self) -> SourceInfo:
         """What the source is."""
         return self._player.info
+
+    @property
+    def sensors(self) -> SensorTaps:
+        """IMU and triggers of the source, for who taps them."""
+        return self._player.sensors
 
     @property
     def closed(self) -> bool:

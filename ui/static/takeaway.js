@@ -51,7 +51,9 @@ pf.takeaway = element => {
     if (on) timer = setInterval(follow, 1000);
   }
 
-  const lost = (events, frames) => (events ? `, ${events.toLocaleString()} events dropped` : '') + (frames ? `, ${frames} frames dropped` : '');
+  const counted = (counts, after = '') => counts.filter(([count]) => count).map(([count, what]) => `, ${count.toLocaleString()} ${what}${after}`).join('');
+  const sensed = (imu, triggers) => counted([[imu, 'IMU samples'], [triggers, 'triggers']]);
+  const lost = (events, frames, samples) => counted([[events, 'events'], [frames, 'frames'], [samples, 'IMU samples and triggers']], ' dropped');
 
   async function follow() {
     const answer = await ask('/record/state').catch(() => null);
@@ -59,7 +61,7 @@ pf.takeaway = element => {
     if (!answer.ok) { recording(false); told.textContent = await reason(answer); return; }
     const state = await answer.json();
     const ended = state.ended ? `; ${state.ended}` : '';
-    told.textContent = `${state.seconds.toFixed(0)} s, ${state.events.toLocaleString()} events, ${state.frames} frames, ${state.megabytes} MB${lost(state.dropped, state.frames_dropped)}${ended}`;
+    told.textContent = `${state.seconds.toFixed(0)} s, ${state.events.toLocaleString()} events, ${state.frames} frames${sensed(state.imu, state.triggers)}, ${state.megabytes} MB${lost(state.dropped, state.frames_dropped, state.samples_dropped)}${ended}`;
   }
 
   async function toggle() {
@@ -69,7 +71,7 @@ pf.takeaway = element => {
     recording(!on);
     if (!on) return 'Recording…';
     const count = name => Number(answer.headers.get(`parafovea-${name}`));
-    const what = `${count('events').toLocaleString()} events, ${count('frames')} frames${lost(count('dropped'), count('frames-dropped'))}`;
+    const what = `${count('events').toLocaleString()} events, ${count('frames')} frames${sensed(count('imu'), count('triggers'))}${lost(count('dropped'), count('frames-dropped'), count('samples-dropped'))}`;
     if (answer.headers.get('content-type').includes('json')) {
       const kept = await answer.json();
       return `Kept as ${kept.name}, ${what}; it is among the recordings now.${kept.ended ? ` Ended early: ${kept.ended}` : ''}`;
