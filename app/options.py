@@ -144,11 +144,24 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
     return model_options(with_options)
 
 
+class Offset(click.ParamType):
+    """Milliseconds, or the word auto."""
+
+    name = "MS|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number or the word, or a usage error."""
+        try:
+            return value if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; give milliseconds, 0 or less or more, or auto", param, ctx)
+
+
 def frames_option(source: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds --frames and --frames-offset-ms to a command; its parameter `source` becomes the URI of the pair."""
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
-        def with_frames(frames: str | None, offset_ms: float | None, **others: Any) -> None:
+        def with_frames(frames: str | None, offset_ms: Any, **others: Any) -> None:
             from streams.sources.pair import pair_uri
             from streams.types import InputError
 
@@ -161,8 +174,9 @@ def frames_option(source: str) -> Callable[[Callable[..., None]], Callable[..., 
             command(**others)
 
         for option in (
-                click.option("--frames-offset-ms", "offset_ms", type=float, default=None, metavar="MS",
-                             help="later by so much than their own clock says; default: estimated for recordings"),
+                click.option("--frames-offset-ms", "offset_ms", type=Offset(), default=None, metavar="MS|auto",
+                             help="later by so much than their own clock says; auto: as estimated, the default for "
+                                  "recordings, once when it is sure for live sources"),
                 click.option("--frames", default=None, metavar="SOURCE",
                              help="take the frames from this second source: camera, video, folder, recording")):
             with_frames = option(with_frames)

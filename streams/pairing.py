@@ -139,8 +139,8 @@ def _between(values: np.ndarray, best: int) -> float:
     return float(np.clip((left - right) / (2 * bend), -0.5, 0.5)) if np.isfinite(bend) and bend < 0 else 0.0
 
 
-def sentence(given_us: int | None, found: Estimate | None, how: str) -> str:
-    """What a person should know. given_us: the offset that was asked for, None = the estimate is used if believed."""
+def sentence(given_us: int | None, found: Estimate | None, how: str, why: str = "as given") -> str:
+    """What a person should know. given_us: the offset that is used and why, None = the estimate is, if believed."""
     if found is None:
         judged = "too little changes to estimate it"
     elif not found.believed:
@@ -151,5 +151,5 @@ def sentence(given_us: int | None, found: Estimate | None, how: str) -> str:
     else:
         judged = (f"skew {(found.offset_us - given_us) / 1e3:+.0f} ms by estimate (correlation "
                   f"{found.agreement:.2f})")
-    moved = "as they are" if given_us is None else f"{given_us / 1e3:+.0f} ms as given"
+    moved = "as they are" if given_us is None else f"{given_us / 1e3:+.0f} ms {why}"
     return f"{how}, frames {moved}; {judged}"

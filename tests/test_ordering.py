@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from toy_sources import events_at, frame_at
 
-from streams.dv_child import ordering
-from streams.dv_child.ordering import LONGEST_LOOK_S, PATIENCE_S, InOrder
+from streams import ordering
+from streams.ordering import LONGEST_LOOK_S, PATIENCE_S, InOrder
 from streams.sources import open_source
 from streams.timeline import begins_us
 from streams.types import Frame, Packet

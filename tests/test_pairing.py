@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,7 +20,8 @@ from streams.recorder import Recorder
 from streams.simulation import EventSimulator
 from streams.sources import open_source
 from streams.sources.pair import pair_uri
-from streams.types import Frame, InputError, Resolution
+from streams.timeline import begins_us
+from streams.types import Frame, InputError, Packet, Resolution
 
 SENSOR = Resolution(64, 48)
 BEGIN_US = 50_000_000
@@ -131,6 +133,10 @@ def test_commands_take_frames_from_a_second_source(recorded: tuple[str, str], tm
     with open_source(str(out)) as source:
         assert (source.info.events_origin, source.info.frames_origin) == ("simulated", "video")
         assert len(split(source)[1]) == 40
+    by_word = CliRunner().invoke(main, ["info", events, "--frames", video, "--frames-offset-ms", "auto"])
+    assert "ms: an estimate from events and changes" in " ".join(by_word.output.split())
+    wrong = CliRunner().invoke(main, ["info", events, "--frames", video, "--frames-offset-ms", "soon"])
+    assert (wrong.exit_code, "give milliseconds" in wrong.output) == (2, True)
     alone = CliRunner().invoke(main, ["info", events, "--frames-offset-ms", "4"])
     assert (alone.exit_code, "name them too" in alone.output) == (2, True)
 
@@ -139,31 +145,47 @@ def test_commands_take_frames_from_a_second_source(recorded: tuple[str, str], tm
 
 
 class Feeds:
-    """A live pair of toys; tell(source, arrived_s, item) lets an item arrive."""
+    """A live pair of toys; tell(source, arrived_s, item) lets an item arrive and wait for who reads."""
 
-    def __init__(self, offset_us: int | None = None) -> None:
+    def __init__(self, offset_us: int | Literal["auto"] | None = None) -> None:
         self.events = FeedSource(toy_info(live=True, start_us=None))
         self.frames = FeedSource(toy_info(frames=True, live=True, start_us=None))
         self.pair = LivePair(self.events, self.frames, offset_us, clock=lambda: 0.0)
         self.items = iter(self.pair)
 
-    def tell(self, source: FeedSource, arrived_s: float, item: object) -> object:
-        source.losses.arrived_s = arrived_s
-        source.feed(item)  # type: ignore[arg-type]
-        return next(item for item in self.items if isinstance(item, Frame) or len(item))
+    def tell(self, source: FeedSource, arrived_s: float, item: Packet) -> None:
+        source.losses.arrived_s, n_waiting = arrived_s, len(self.pair._queue)
+        source.feed(item)
+        with self.pair._changed:
+            assert self.pair._changed.wait_for(lambda: len(self.pair._queue) > n_waiting, 10)
 
 
 @pytest.mark.parametrize(("offset_us", "expected_us"), [(None, 1_250_000), (20_000, 1_270_000)])
 def test_live_frames_are_put_where_they_arrived_among_the_events(offset_us: int | None, expected_us: int) -> None:
     feeds = Feeds(offset_us)
     # The event camera's clock says 1 s when ours says 100 s, the webcam's 7 s when ours says 100.25 s.
-    assert len(feeds.tell(feeds.events, 100.0, events_at([1_000_000]))) == 1  # type: ignore[arg-type]
-    moved = feeds.tell(feeds.frames, 100.25, frame_at(7_000_000))
-    assert isinstance(moved, Frame)
+    feeds.tell(feeds.events, 100.0, events_at([1_000_000]))
+    feeds.tell(feeds.frames, 100.25, frame_at(7_000_000))
+    assert len(next(feeds.items)) == 1  # type: ignore[arg-type]
+    assert feeds.pair.losses.arrived_s == 100.0
+    feeds.events.end()  # until then the frame waits for an event of its time
+    moved = next(item for item in feeds.items if isinstance(item, Frame))
     assert moved.t_us == expected_us
     assert feeds.pair.losses.arrived_s == 100.25
     assert feeds.pair.info.frame_resolution == SENSOR or feeds.pair.info.live
     feeds.pair.close()
+
+
+def test_a_live_pair_comes_in_order_however_it_arrives() -> None:
+    feeds = Feeds()
+    for begin_us in range(0, 60_000, 10_000):
+        feeds.tell(feeds.events, (begin_us + 9_000) / 1e6, events_at([begin_us, begin_us + 9_000]))
+    for t_us in (15_000, 35_000):  # the second frame tells that the first one's way was long
+        feeds.tell(feeds.frames, (t_us + 40_000 - t_us // 2) / 1e6, frame_at(t_us))
+    feeds.events.end()
+    found = [begins_us(item) for item in feeds.items if isinstance(item, Frame) or len(item)]
+    assert found == sorted([*range(0, 60_000, 10_000), 15_000 + 32_500, 35_000 + 22_500])
+    assert (feeds.pair.losses.n_late, feeds.pair.losses.n_others_dropped) == (0, 0)
 
 
 def test_a_slow_consumer_of_a_live_pair_loses_the_oldest_and_it_is_counted() -> None:
@@ -190,3 +212,78 @@ def test_a_live_pair_cannot_be_sought_and_needs_two_live_sources(recorded: tuple
     feeds.pair.close()
     assert list(feeds.items) == []
     assert (feeds.events.n_closed, feeds.frames.n_closed) == (1, 1)
+
+
+class Scene:
+    """Stripes seen live for as long as run() says: events every 5 ms and a picture every 25 ms, each here at once, but
+    the picture's clock is `off_us` behind. Read in step, by a clock of its own."""
+
+    def __init__(self, offset_us: int | Literal["auto"] | None, off_us: int) -> None:
+        self.now_s, self.off_us, self.n_frames = 0.0, off_us, 0
+        sources = FeedSource(toy_info(live=True, start_us=None)), FeedSource(toy_info(True, live=True, start_us=None))
+        self.pair = LivePair(*sources, offset_us, clock=lambda: self.now_s)
+        self.found: list[Packet] = []
+
+    def run(self, to_s: float) -> int:
+        """Go on until then; how much later than its own clock says the newest frame was put, µs."""
+        while self.now_s < to_s:
+            t_us = round(self.now_s * 1e6)
+            if t_us % 25_000 == 0:
+                self.n_frames += 1
+                self._arrive(Frame(t_us, 0, stripes((t_us + self.off_us) / 1e6)))
+            n_events = 2 + round(3 * abs(speed(self.now_s)))
+            self.now_s = (t_us + 5_000) / 1e6
+            self._arrive(events_at(np.linspace(t_us, t_us + 5_000, n_events).astype(int).tolist()))
+            self.found += self.pair._order.ready()
+        return round(self.pair._last_frame_us or 0) - (round(to_s * 1e6) - 25_000)
+
+    def _arrive(self, item: Packet) -> None:
+        """As by the pair's threads, and at once to who reads."""
+        self.pair._take(self.pair._placed(item, int(isinstance(item, Frame)), self.now_s), self.now_s)
+
+    def end(self) -> list[Frame]:
+        """The frames that came through; everything is in order or counted."""
+        self.found += self.pair._order.rest()
+        self.pair._count()
+        self.pair.close()
+        late = [b for a, b in itertools.pairwise(filter(None, map(begins_us, self.found))) if b < a]
+        assert len(late) <= self.pair.losses.n_late
+        return [item for item in self.found if isinstance(item, Frame)]
+
+
+def speed(t_s: float) -> float:
+    """Of the stripes, px/s."""
+    return float(45 * np.cos(5 * t_s) + 56 * np.cos(11.3 * t_s) + 30 * np.cos(2.7 * t_s))
+
+
+def stripes(t_s: float) -> np.ndarray:
+    """The stripes at this time."""
+    place = 9 * np.sin(5 * t_s) + 5 * np.sin(11.3 * t_s) + 11 * np.sin(2.7 * t_s)
+    row = 120 + 90 * np.sin((np.arange(SENSOR.width) + place) / 4)
+    return np.repeat(row[None, :, None].astype(np.uint8), SENSOR.height, 0).repeat(3, 2)
+
+
+@pytest.mark.parametrize("off_us", [120_000, -120_000])
+def test_live_frames_are_moved_once_when_the_estimate_is_sure(off_us: int) -> None:
+    scene = Scene("auto", off_us)
+    assert scene.run(8.0) == 0
+    assert "frames +0 ms until an estimate is sure; skew" in str(scene.pair._skew)
+    moved_us = scene.run(13.0)
+    assert abs(moved_us - off_us) < 15_000
+    assert "by an estimate that was taken once; skew" in str(scene.pair._skew)
+    scene.off_us //= 2  # whatever happens to the clocks then
+    assert scene.run(26.0) == moved_us
+    assert f"skew {-off_us / 2e3:+.0f}"[:6] in str(scene.pair._skew)
+    frames = scene.end()
+    assert len(frames) + scene.pair.losses.n_others_dropped == scene.n_frames
+    assert all(before.t_us < after.t_us for before, after in itertools.pairwise(frames))
+    assert (scene.pair.losses.n_others_dropped > 0) == (off_us < 0)
+
+
+@pytest.mark.parametrize(("offset_us", "why"), [(None, "+0 ms as they came"), (30_000, "+30 ms as given")])
+def test_live_frames_stay_where_they_are_unless_it_is_asked_for(offset_us: int | None, why: str) -> None:
+    scene = Scene(offset_us, 120_000)
+    assert scene.run(13.0) == (offset_us or 0)
+    assert f"frames {why}; skew +" in str(scene.pair._skew)
+    assert len(scene.end()) == scene.n_frames
+    assert scene.pair.losses.n_late == 0

@@ -8,8 +8,8 @@ from typing import Any
 
 from streams.aedat4 import FILTERS_KEY, ORIGIN_KEY
 from streams.dv_child.conversion import batches_of, first_line, our_frame, samples_of
-from streams.dv_child.ordering import InOrder
 from streams.isolation_child import Message, Parent, Refused, serve
+from streams.ordering import InOrder
 from streams.types import EVENT_DTYPE, Events, Frame, Samples
 
 CHECKS = {"events": "isEventStreamAvailable", "frames": "isFrameStreamAvailable", "imu": "isImuStreamAvailable",

@@ -3,9 +3,10 @@
     with open_source(pair_uri("drive.aedat4", "drive.mp4")) as source: ...          # both recordings
     with open_source("pair://?events=dv://&frames=webcam://0&offset_ms=15") as source: ...   # both live
 
-Frames are moved into the time of the events: by offset_ms, or where that is not given by an estimate from the content
-(streams/pairing.py). Clocks of recordings that do not overlap at all are joined at their starts, live ones by when
-things arrive here. losses.skew says in one sentence how the clocks stand. Events of the second source are not used.
+Frames are moved into the time of the events: by offset_ms, or by an estimate from the content (streams/pairing.py), of
+recordings where nothing is given, of live sources with offset_ms=auto and once that is sure. Clocks of recordings that
+do not overlap at all are joined at their starts, live ones by when things arrive here. losses.skew says in one
+sentence how the clocks stand. Events of the second source are not used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
@@ -31,15 +33,15 @@ ESTIMATE_FRAMES = 600
 MOST_BINS = 400_000
 
 
-def pair_uri(events: str, frames: str, offset_ms: float | None = None) -> str:
+def pair_uri(events: str, frames: str, offset_ms: float | Literal["auto"] | None = None) -> str:
     """The URI of both as one source."""
-    offset = {} if offset_ms is None else {"offset_ms": f"{offset_ms:g}"}
+    offset = {} if offset_ms is None else {"offset_ms": offset_ms if offset_ms == "auto" else f"{offset_ms:g}"}
     return f"{SCHEME}?{urlencode({'events': events, 'frames': frames, **offset})}"
 
 
 def open_source(uri: str, sensors: SensorSink | None = None) -> RecordedPair | LivePair:
-    """Open pair://?events=URI&frames=URI[&offset_ms=MS]. Raises InputError for wrong options, a first source without
-    events, a second without frames, and a recording beside a live source.
+    """Open pair://?events=URI&frames=URI[&offset_ms=MS|auto]. Raises InputError for wrong options, a first source
+    without events, a second without frames, and a recording beside a live source.
 
     sensors: gets IMU and triggers of the first.
     """
@@ -61,24 +63,28 @@ def open_source(uri: str, sensors: SensorSink | None = None) -> RecordedPair | L
             raise InputError(f"{live} is live and {recorded} is a recording; pair two of a kind")
         if events.info.live:
             return LivePair(events, frames, offset_us)
-        return RecordedPair(events, frames, offset_us, _look(events, frames_uri) if _known(events) else None)
+        return RecordedPair(events, frames, None if offset_us == "auto" else offset_us,
+                            _look(events, frames_uri) if _known(events) else None)
     except BaseException:
         for source in opened:
             source.close()
         raise
 
 
-def _parsed(uri: str) -> tuple[str, str, int | None]:
+def _parsed(uri: str) -> tuple[str, str, int | Literal["auto"] | None]:
     options = dict(parse_qsl(uri.removeprefix(SCHEME).removeprefix("?"), keep_blank_values=True))
     events, frames, offset = (options.pop(name, None) for name in ("events", "frames", "offset_ms"))
     try:
-        offset_ms = None if offset is None else float(offset)
+        offset_ms = None if offset in (None, "auto") else float(offset)
     except ValueError:
         offset_ms = math.nan
     if not events or not frames or options or (offset_ms is not None and not math.isfinite(offset_ms)):
-        raise InputError(f"{uri} is no pair; write pair://?events=URI&frames=URI&offset_ms=NUMBER, the last if wanted")
+        raise InputError(f"{uri} is no pair; write pair://?events=URI&frames=URI&offset_ms=NUMBER, the last if "
+                         "wanted, or auto")
     if SCHEME in (events[:len(SCHEME)], frames[:len(SCHEME)]):
         raise InputError(f"{uri} pairs a pair; give two single sources")
+    if offset == "auto":
+        return events, frames, "auto"
     return events, frames, None if offset_ms is None else round(offset_ms * 1e3)
 
 
