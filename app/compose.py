@@ -39,6 +39,7 @@ def choose_device(name: str) -> torch.device:
     # with a number, as in every list of devices
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
+
 @dataclass(frozen=True)
 class ModelOptions:
     """Which models, where and in what precision: devices `auto`, `cpu` or `cuda:N`; models NAME[:FOLDER_OR_ID], a

@@ -61,14 +61,14 @@ def find(decoder: Decoder, cache: KVCache, x: Tensor, taps: Sequence[int]) -> tu
 
 def keep(decoder: Decoder, cache: KVCache, x: Tensor, taps: Sequence[int], hidden: Tensor,
          cosines: list[Tensor]) -> None:
-    """Remember what was just read: rows x [1, T, D], of which the first T lie in the cache, and their tapped states
-    [1, T, taps, D]."""
-    keys, values = cache.keys, cache.values
+    """Remember what was just read, but for its last row, which the answer's first pass writes again: rows x [1, T, D],
+    which lie in the cache, and their tapped states [1, T, taps, D]."""
+    keys, values, rows = cache.keys, cache.values, x.shape[1] - 1
     if cache.compiled is None:
         # a large model's cache has room for a long answer, or is lent to the next one; a small one may as well stay:
         # an answer never changes what lies before it
-        keys, values = (store[:, :, :, :x.shape[1]].clone() for store in (keys, values))
-    reading = Reading(_stamp(decoder, cache), tuple(taps), x[0], keys, values, hidden, cosines)
+        keys, values = (store[:, :, :, :rows].clone() for store in (keys, values))
+    reading = Reading(_stamp(decoder, cache), tuple(taps), x[0, :rows], keys, values, hidden[:, :rows], cosines)
     _readings.setdefault(decoder, deque(maxlen=RECENT)).append(reading)
 
 

@@ -29,13 +29,18 @@ def behind(player: Player, specs: Sequence[str]) -> Player:
     """What a player plays, behind filters NAME[:VALUE] (see filtering.fitting for which do), in a started player.
 
     A recording is taken over, and goes on where it is and as it plays. A live player plays on; the new one begins with
-    what that has kept. Raises InputError when the source cannot be read any more.
+    what that has kept. Raises InputError, and closes a recording, when the
+    source cannot be read any more.
     """
     live = player.info.live
     bare: Source = Tapped(player) if live else player.hand_over()
-    if not live and bare.info.start_us is not None:
-        bare.seek(bare.info.start_us)  # filters that learn do so from the first part
-    source = filtered(bare, specs)
+    try:
+        if not live and bare.info.start_us is not None:
+            bare.seek(bare.info.start_us)  # filters that learn do so from the first part
+        source = filtered(bare, specs)
+    except BaseException:
+        bare.close()  # it is nobody else's any more
+        raise
     twin = Player(source, player.history_us, loop=player.loop, sensors=player.sensors)
     twin.bare, twin.filters = bare, tuple(specs)
     if not live:

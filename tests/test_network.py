@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
 
@@ -155,6 +156,15 @@ def test_another_events_stream_on_the_next_port_is_not_taken_for_frames(monkeypa
         monkeypatch.setitem(tcp.NEXT_PORTS, "frames", 0)
         with open_source(f"tcp://{server.places['events']}", give_up_s=0) as source:
             assert source.info.frame_resolution is None
+
+
+def test_a_header_that_claims_to_be_shorter_than_it_is_means_no_stream() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as peer, ThreadPoolExecutor(1) as pool:
+        found = pool.submit(tcp._serves, "frames", *peer.getsockname())
+        client, _ = peer.accept()
+        with client:
+            client.sendall(bytes([1, 0, 0, 0, 0, 0, 0, 0]) + b"IOHE")
+            assert found.result(DEADLINE_S) is False
 
 
 def test_samples_that_a_reader_does_not_take_are_counted_apart() -> None:

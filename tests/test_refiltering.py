@@ -102,6 +102,19 @@ def test_a_source_that_does_not_stop_reading_is_given_up(monkeypatch: pytest.Mon
     assert source.n_closed
 
 
+def test_a_recording_that_cannot_be_sought_any_more_is_closed() -> None:
+    class Gone(ListSource):
+        def seek(self, t_us: int) -> None:
+            raise InputError("the file is gone")
+
+    source = Gone([events_at([1, 2, 3])])
+    player = Player(source).start()
+    with pytest.raises(InputError, match="the file is gone"):
+        behind(player, ["noise"])
+    player.close()
+    assert source.n_closed == 1
+
+
 def test_a_question_is_about_what_is_seen(playing: Player) -> None:
     other = behind(playing, ["noise:5", "rotate:90"])
     window = Asking("question", "?", other, 5_000_000, 1_000_000, AskSettings()).window()

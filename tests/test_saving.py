@@ -26,6 +26,7 @@ from streams.player import Player
 from streams.sensor_taps import SensorTaps
 from streams.sources import open_source
 from streams.types import Frame, InputError, Samples
+from ui.saving import PageRecording
 from ui.session import Session
 
 STORY = str(bundled_recording())
@@ -142,6 +143,28 @@ def test_a_live_source_is_recorded_from_start_to_stop(client: TestClient, sessio
         assert source.info.sensor == "toy"
     assert events["t"].tolist() == [300, 400, 500, 700, 1_000_700]
     assert [frame.t_us for frame in frames] == [600]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_who_begins_twice_or_leaves_meanwhile_leaves_nothing_behind(client: TestClient, session: Session,
+                                                                    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                                                    leaves: bool) -> None:
+    class Slow(PageRecording):
+        def __init__(self, session: Session) -> None:
+            super().__init__(session)
+            made.append(self)
+            if leaves:
+                client.app.state.sessions.drop("a")
+            elif len(made) == 1:
+                assert post(client, session, "/record/start").status_code == 200
+
+    made = list[PageRecording]()
+    monkeypatch.setattr("ui.saving.PageRecording", Slow)
+    session.open("camera", "toy://feed")
+    fed(session, events_at([100]))
+    answer = post(client, session, "/record/start")
+    assert (answer.status_code, session.recording) == (409, None if leaves else made[1])
+    assert [recording.file.path.parent for recording in made[1:]] == list(tmp_path.glob("parafovea-*"))
 
 
 @pytest.mark.parametrize("filters", [[], ["polarity:on"]])

@@ -70,13 +70,12 @@ def saving(sessions: Sessions) -> APIRouter:
         with _one_sentence():
             if what == "start":
                 _start(session)
-            elif session.recording is None:
+            recording = session.end_recording() if what == "stop" else session.recording
+            if recording is None:
                 raise InputError("nothing is recorded")
-            recording = session.recording
-            assert recording is not None
             if what != "stop":
                 return JSONResponse(recording.state())
-            session.recording, ended = None, recording.state()["ended"]
+            ended = recording.state()["ended"]
             path = recording.take()
         if not recording.kept:
             return _sent(path, TYPES["aedat4"], _counts(recording.file))
@@ -173,13 +172,17 @@ class PageRecording:
     def leave(self) -> None:
         """End it because the visitor is gone: without a file, unless it is kept."""
         if not self.kept:
-            self._release()
-            self._discard()
+            self.give_up()
             return
         try:
             log.info("a visitor left while he recorded: %s is kept", self.take())
         except InputError as error:
             log.warning("what a visitor recorded before he left: %s", error)
+
+    def give_up(self) -> None:
+        """End it without a file."""
+        self._release()
+        self._discard()
 
     def state(self) -> dict[str, object]:
         """How far it is, for the page."""
@@ -216,9 +219,13 @@ def _without_folder(sentence: str, path: Path) -> str:
 
 
 def _start(session: Session) -> None:
-    if session.recording is not None:
-        raise InputError("it is being recorded already")
-    session.recording = PageRecording(session)
+    # before a file is made, and again when it is there: somebody may press twice, or leave
+    if session.recording is None:
+        recording = PageRecording(session)
+        if session.begin_recording(recording):
+            return
+        recording.give_up()
+    raise InputError("it is being recorded already")
 
 
 def _counts(file: LiveRecording) -> dict[str, str]:

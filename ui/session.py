@@ -171,6 +171,22 @@ class Session:
         """True while a page is connected."""
         return self._outbox is not None
 
+    # recording
+
+    def begin_recording(self, recording: Recorded) -> bool:
+        """Have this end when the visitor leaves; False when he records already, or has left."""
+        with self._lock:
+            if self.recording is not None or self._closed:
+                return False
+            self.recording = recording
+            return True
+
+    def end_recording(self) -> Recorded | None:
+        """What is recorded, for who asks first; it is his to end."""
+        with self._lock:
+            recording, self.recording = self.recording, None
+            return recording
+
     # source
 
     def open(self, name: str, uri: str) -> None:
@@ -214,8 +230,8 @@ class Session:
             player.play()
         if old is not None:
             old.close()
-            if old.closed and self.recording is not None:
-                self.recording.file.end("nobody watches this source any more")
+            if old.closed and (recording := self.recording) is not None:
+                recording.file.end("nobody watches this source any more")
         release_old()
         self._measure_soon(player)
 
@@ -260,8 +276,8 @@ class Session:
         if gone:
             player.close()
             return
-        if self.recording is not None:
-            self.recording.file.end("the filters were changed")
+        if (recording := self.recording) is not None:
+            recording.file.end("the filters were changed")
         self.narrator.use(player)
         if _shape(player.info) != _shape(old.info):
             self.publish([_opened(name, player)])

@@ -111,7 +111,7 @@ class Sessions:
 
     def close(self) -> None:
         """The program ends."""
-        patience_s = LEAVING_S + RECORDED_S * any(session.recording for session in self._by_hash.values())
+        patience_s = LEAVING_S + RECORDED_S * any(session.recording for session in list(self._by_hash.values()))
         leaving = [threading.Thread(target=self.drop, args=(key,), daemon=True) for key in list(self._by_hash)]
         for thread in leaving:
             thread.start()

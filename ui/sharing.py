@@ -264,7 +264,6 @@ class Shelf:
 
         return LiveView(own, release, player)
 
-
     def _leave(self, player: Player) -> None:
         with self._lock:
             self._watchers[player] -= 1

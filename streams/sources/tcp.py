@@ -74,6 +74,6 @@ def _serves(kind: str, address: str, port: int) -> bool:
         probe.settimeout(PROBE_S)
         head = probe.recv(12, socket.MSG_WAITALL)
         if head[8:] == b"IOHE":
-            size = min(int.from_bytes(head[:4], "little") + 4 - len(head), MOST_HEADER_BYTES)
+            size = min(max(0, int.from_bytes(head[:4], "little") + 4 - len(head)), MOST_HEADER_BYTES)
             return kind_served(probe.recv(size, socket.MSG_WAITALL)) == kind
     return False
