@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
 from multiprocessing import shared_memory
 
@@ -24,6 +25,7 @@ class Ring:
         self.slot_bytes = slot_bytes
         self._memory = shared_memory.SharedMemory(create=True, size=self.slots * slot_bytes)
         self.name = self._memory.name
+        self._closing = threading.Lock()
         self.unlink = weakref.finalize(self, self._memory.unlink)
 
     def array(self, slot: int, dtype: np.dtype, count: int) -> np.ndarray:
@@ -35,7 +37,8 @@ class Ring:
         return np.frombuffer(self._memory.buf, dtype, count, slot * self.slot_bytes)
 
     def close(self) -> None:
-        """Release; a view that somebody still reads keeps the mapping until it is gone."""
+        """Release; a view that somebody still reads keeps the mapping until it is gone. From any thread."""
         self.unlink()
-        with contextlib.suppress(BufferError):
+        # Two at once would close its file twice, which may be another one's by then.
+        with self._closing, contextlib.suppress(BufferError):
             self._memory.close()

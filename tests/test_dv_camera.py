@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import standin_child
 from app import terminal
 from streams import supervised
 from streams.isolation import WATCHDOG_S, Child, ChildError
+from streams.ring import Ring
 from streams.sources import dv
 from streams.sources.aedat4 import Aedat4Source
 from streams.types import Frame, InputError, Resolution
@@ -362,3 +364,22 @@ def test_recording_whose_decoder_fails_keeps_what_was_read(tmp_path, mode, reaso
 def test_a_child_that_never_starts_is_an_error():
     with pytest.raises(ChildError, match="exit code"):
         Child({"task": "camera"}, [sys.executable, "-c", ""])
+
+
+def test_slots_that_two_threads_release_are_released_by_one_at_a_time(monkeypatch):
+    ring, inside, most = Ring(1 << 20), [], []
+    release, other = ring._memory.close, threading.Thread(target=ring.close)
+
+    def watched():
+        inside.append(1)
+        most.append(len(inside))
+        if other.ident is None:
+            other.start()
+            other.join(0.05)  # it cannot come in before this one has left
+        release()
+        inside.pop()
+
+    monkeypatch.setattr(ring._memory, "close", watched)
+    ring.close()
+    other.join(10)
+    assert most == [1, 1]
