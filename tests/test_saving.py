@@ -298,6 +298,8 @@ def test_the_buttons_of_the_page(tmp_path: Path) -> None:
         record.click()
         expect(record).to_have_text("stop and save")
         expect(told).to_have_text(re.compile(r"[1-9][\d.,]* events"))
+        opened.session.player.sensors(imu_at([1, 2, 3]))  # of a source that said it has none
+        expect(told).to_contain_text("3 IMU samples and triggers dropped")
         with page.expect_download() as recorded:
             record.click()
         recorded.value.save_as(tmp_path / "r.aedat4")
