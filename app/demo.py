@@ -21,6 +21,7 @@ from pipeline import drafters
 from pipeline.acceptance import rule_for
 from pipeline.captioner import Captioner
 from pipeline.decoding import Limits
+from pipeline.measure import unread
 from pipeline.models import Models
 from pipeline.types import Records
 from streams.filtering import filtered
@@ -100,7 +101,7 @@ def services(models: Models, first: str, first_name: str, pair: str = BUNDLED,
     if first not in recordings.values():
         recordings[first_name] = first
     return Services(recordings, first, _offered(models), models.summary, "none" if adapter is None else adapter.name,
-                    Players({first: filters}).open, conversations(pairs), pairs.names,
+                    Players({first: filters}).open, conversations(pairs), unread, pairs.names,
                     SMALL_WORLD if models.rgb.name.startswith(BUNDLED) else "", measured_curves(models.heads),
                     find_cameras, network="tcp", open_webcam=open_webcam,
                     save_part=lambda uri, part, out, view, chosen: save_part(

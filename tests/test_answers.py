@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from toy_services import MARKUP, SLOW, TREE, ToyModels, said, toy_services
@@ -157,16 +158,19 @@ def test_a_trace_may_not_be_endless() -> None:
 def test_the_speed_up_is_measured_in_both_orders_and_without_memory() -> None:
     models = ToyModels(pace=0.0)
     begun: list[int] = []
+    unread = [replace(WINDOW) for _ in range(4)]
 
     def converse() -> Callable:
         begun.append(1)
         return models.answer
 
-    messages = list(compare(converse, WINDOW, TREE, AskSettings("vlm"), threading.Event()))
+    messages = list(compare(converse, lambda _: unread[len(begun) - 1], WINDOW, TREE, AskSettings("vlm"),
+                            threading.Event()))
     result = messages[-1]
     assert isinstance(result, Measured)
     assert [settings.drafter for _, _, settings in models.asked] == ["none", "vlm", "vlm", "none"]
     assert len(begun) == 4
+    assert all(asked is fresh for (_, asked, _), fresh in zip(models.asked, unread, strict=True))
     runs = {m.run: m for m in messages if isinstance(m, Compared) and m.done}
     assert [runs[i].text for i in range(4)] == [said(TREE)] * 4
     assert result.same
@@ -177,7 +181,7 @@ def test_the_speed_up_is_measured_in_both_orders_and_without_memory() -> None:
 def test_a_comparison_that_is_stopped_measures_nothing() -> None:
     cancel = threading.Event()
     told = []
-    for message in compare(lambda: ToyModels(pace=0.0).answer, WINDOW, SLOW, AskSettings(), cancel):
+    for message in compare(lambda: ToyModels(pace=0.0).answer, replace, WINDOW, SLOW, AskSettings(), cancel):
         told.append(message)
         if len(told) == 5:
             cancel.set()

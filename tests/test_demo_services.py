@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from app import demo
-from app.compose import ModelOptions
+from app.compose import ModelOptions, bundled_recording, load
 from app.demo import Pairs, measured_curves, pairs_of
+from pipeline.clips import clips
 from pipeline.models import WEIGHTS
+from pipeline.rereading import find
 from streams.types import InputError
+from ui.comparing import compare
+from ui.services import AskSettings
 
 
 def test_a_pair_is_loaded_once_and_only_when_it_is_chosen() -> None:
@@ -24,6 +29,22 @@ def test_a_pair_is_loaded_once_and_only_when_it_is_chosen() -> None:
     assert loaded == [1]
     with pytest.raises(InputError, match="choose one of mine, mini"):
         pairs.models("/etc")
+
+
+def test_a_comparison_reads_in_all_of_its_runs_what_the_question_before_has_read(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = demo.services(load(ModelOptions("cpu", compiled=False)), str(bundled_recording()), "story")
+    asked = next(iter(clips(1))), "How many objects are there?", AskSettings("vlm"), threading.Event()
+    known = list[bool]()
+    monkeypatch.setattr("pipeline.rereading.find", lambda *at: known.append(find(*at) is not None) or find(*at))
+    assert list(offered.converse()(*asked))
+    once = len(known)
+    assert list(offered.converse()(*asked))
+    assert known[once:] == [True] * once  # a second question does not
+    *_, measured = compare(offered.converse, offered.unread, *asked)
+    assert measured.same
+    # the verifier four times, the event model in two of the runs
+    assert known[2 * once:] == [False] * 6
 
 
 def test_the_bundled_pair_can_be_chosen_beside_another() -> None:

@@ -291,6 +291,6 @@ def toy_services(pace: float = 0.1, models: ToyModels | None = None, first_uri: 
                   "live": "toy://live"}
     about = "A scripted stand-in for the event model and the RGB model."
     return Services(recordings, first_uri, ["vlm", "recall", "none"], about, "L4", open_player, lambda: models.answer,
-                    find_cameras=find_cameras, network="toy", open_webcam=open_webcam)
+                    lambda window: window, find_cameras=find_cameras, network="toy", open_webcam=open_webcam)
 
 

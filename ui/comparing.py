@@ -1,8 +1,9 @@
 """The measured speed-up: the same question with guesses and without, each twice, in the order A B B A.
 
-    for message in compare(converse, window, question, settings, cancel): publish([message])
+    for message in compare(converse, unread, window, question, settings, cancel): publish([message])
 
 Every run begins a conversation of its own, without memory: `recall` would repeat the answer that it has just heard.
+It is about a window that no model has read, as a new question is: reading belongs to both ways.
 The runs follow each other, because side by side they would share the processor and measure that.
 """
 
@@ -32,12 +33,15 @@ class _Run:
     complete: bool
 
 
-def compare(converse: Callable[[], Answer], window: Window, question: str, settings: AskSettings,
-            cancel: threading.Event) -> Iterator[Compared | Measured]:
-    """Compared messages while the runs are made, one Measured at the end. Raises InputError as an answer does."""
+def compare(converse: Callable[[], Answer], unread: Callable[[Window], Window], window: Window, question: str,
+            settings: AskSettings, cancel: threading.Event) -> Iterator[Compared | Measured]:
+    """Compared messages while the runs are made, one Measured at the end; converse, unread: see Services.
+
+    Raises InputError as an answer does.
+    """
     runs: list[_Run] = []
     for number, side in enumerate(ORDER):
-        run = yield from _run(converse(), number, side, window, question, settings, cancel)
+        run = yield from _run(converse(), number, side, unread(window), question, settings, cancel)
         if run is None or not run.complete:
             yield Measured(question, settings.drafter, 0.0, 0.0, None, False, True, "stopped before all four runs")
             return

@@ -78,7 +78,8 @@ class Services:
     curves: P(accepted | cos_sim) as calibrate measured it, by drafter.
     cos_adapter: name of the adapter that cos_sim is computed with.
     open_player(uri): a started Player; raises InputError. Live sources may be shared between visitors.
-    converse(): begins a conversation with its own memory, one per visitor.
+    converse(): begins a conversation with its own memory, one per visitor. unread(window): the same as one that no
+    model has read, for who measures times.
     find_cameras(): URIs of the event cameras that are plugged in, by name; raises InputError. network: scheme of
     streams at host:port, empty = there is none. open_webcam(pictures): a started player of the pictures of a
     visitor's browser, with simulated events; raises InputError. save_part(uri, (start_s, end_s), path, view, filters):
@@ -94,6 +95,7 @@ class Services:
     cos_adapter: str
     open_player: Callable[[str], Player]
     converse: Callable[[], Answer]
+    unread: Callable[[Window], Window]
     pairs: list[str] = field(default_factory=list)
     note: str = ""
     curves: dict[str, Curve] = field(default_factory=dict)

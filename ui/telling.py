@@ -130,7 +130,8 @@ class Teller:
         with self._turns.take(True, asking.cancel, lambda place: asking.tell(place=place)) as mine:
             if not mine:
                 return
-            for message in compare(self._services.converse, window, asking.question, asking.settings, asking.cancel):
+            for message in compare(self._services.converse, self._services.unread, window, asking.question,
+                                   asking.settings, asking.cancel):
                 asking.over = isinstance(message, Measured)
                 self._publish([message])
                 if asking.over:
