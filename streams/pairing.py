@@ -38,7 +38,8 @@ _TABLE = log_response(20.0)
 
 @dataclass(frozen=True)
 class Estimate:
-    """offset_us: to add to the frames' time. agreement: correlation there. believed: it is high and distinct."""
+    """offset_us: to add to the frames' time. agreement: correlation there. believed: it is high and distinct, and not
+    at the end of what was tried, beyond which it may be higher."""
 
     offset_us: int
     agreement: float
@@ -114,7 +115,7 @@ def estimate(times_us: np.ndarray, cumulative: np.ndarray, changes: Changes, rea
     elsewhere = np.abs(offsets_us - offsets_us[best]) > 2 * np.median(ends_us - begins_us)
     runner_up = float(np.nanmax(agreements[elsewhere], initial=-1.0))
     return Estimate(int(offsets_us[best] + _between(agreements, best) * STEP_US), peak,
-                    peak >= AGREES and peak - runner_up >= DISTINCT)
+                    peak >= AGREES and peak - runner_up >= DISTINCT and 0 < best < len(offsets_us) - 1)
 
 
 def _agreement(times_us: np.ndarray, cumulative: np.ndarray, begins_us: np.ndarray, ends_us: np.ndarray,

@@ -15,7 +15,7 @@ from toy_sources import FeedSource, events_at, frame_at, toy_info
 
 from app.cli import main
 from streams.live_pair import WAITING, LivePair
-from streams.pairing import Changes, Estimate, Rates, estimate, sentence
+from streams.pairing import AGREES, Changes, Estimate, Rates, estimate, sentence
 from streams.recorder import Recorder
 from streams.simulation import EventSimulator
 from streams.sources import open_source
@@ -278,6 +278,18 @@ def test_live_frames_are_moved_once_when_the_estimate_is_sure(off_us: int) -> No
     assert len(frames) + scene.pair.losses.n_others_dropped == scene.n_frames
     assert all(before.t_us < after.t_us for before, after in itertools.pairwise(frames))
     assert (scene.pair.losses.n_others_dropped > 0) == (off_us < 0)
+
+
+def test_an_offset_at_the_end_of_what_is_tried_is_not_believed() -> None:
+    scene = Scene(None, 120_000)
+    scene.run(9.0)
+    seen = *scene.pair._rates.cumulative(), scene.pair._changes
+    whole, cut = estimate(*seen, 500_000), estimate(*seen, 110_000)
+    assert whole is not None
+    assert whole.believed
+    assert cut is not None
+    assert (cut.offset_us, cut.agreement > AGREES, cut.believed) == (110_000, True, False)
+    scene.end()
 
 
 @pytest.mark.parametrize(("offset_us", "why"), [(None, "+0 ms as they came"), (30_000, "+30 ms as given")])
