@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 from toy_services import SCRIPTS, TREE, ToyModels, said
@@ -11,7 +12,7 @@ from toy_services import SCRIPTS, TREE, ToyModels, said
 from pipeline.types import Caption, Cycle, Drafted, Emitted, Node, Span
 from streams.types import Resolution, Window, empty_packet
 from ui.answer_messages import AnswerDone, AnswerStarted, Marked, Numbers, RoundJudged, WordsDrafted
-from ui.protocol import Command, encode, parse_command, picture_message
+from ui.protocol import Command, Offers, encode, parse_command, picture_message
 from ui.services import AskSettings
 from ui.transcript import KEPT, Transcript, judged_words, kept_text, main_line
 
@@ -45,6 +46,15 @@ def test_kept_words_are_accepted_recovered_bonus_and_plain() -> None:
     states = [word.state for message in messages if isinstance(message, RoundJudged) for word in message.words]
     assert {state for state in states if state in KEPT} == KEPT
     assert {"rejected", "unreached"} <= set(states)
+
+
+def test_halves_of_characters_do_not_break_the_channel() -> None:
+    _, messages = answer_messages(TREE)
+    drafted = next(message for message in messages if isinstance(message, WordsDrafted))
+    words = [replace(drafted.words[0], text=" caf\udce9")]
+    told = json.loads(encode([Offers(["\udce9.aedat4", "é"], True, True, 1), replace(drafted, words=words)]))
+    assert (told[0]["recordings"], told[1]["words"][0]["text"]) == (["?.aedat4", "é"], " caf?")
+    assert told[1]["k"] == WordsDrafted.k
 
 
 def test_a_guess_keeps_its_id_from_draft_to_verdict() -> None:

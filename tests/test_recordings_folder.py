@@ -156,11 +156,13 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path)
 
 def test_only_whole_recordings_are_listed_the_newest_first(tmp_path: Path) -> None:
     services: Services = replace(toy_services.toy_services(), keep_in=tmp_path, recordings={"a.aedat4": "toy://square"})
-    for at_s, name in enumerate(("old.aedat4", "new.aedat4", ".x.1.partial.aedat4", "note.txt", "a.aedat4")):
+    for at_s, name in enumerate(("old.aedat4", "new.aedat4", ".x.1.partial.aedat4", "note.txt", "a.aedat4",
+                                  os.fsdecode(b"caf\xe9.aedat4"), "café.aedat4")):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (at_s, at_s))
     assert list(services.listed().items()) == [
-        ("a.aedat4", "toy://square"), ("new.aedat4", str(tmp_path / "new.aedat4")),
+        ("a.aedat4", "toy://square"), ("café.aedat4", str(tmp_path / "café.aedat4")),
+        ("new.aedat4", str(tmp_path / "new.aedat4")),
         ("old.aedat4", str(tmp_path / "old.aedat4"))]
 
 

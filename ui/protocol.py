@@ -14,7 +14,7 @@ import json
 import math
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import orjson
@@ -169,9 +169,25 @@ Message: TypeAlias = (Hello | Offers | Cameras | Filtering | SourceLoading | Sou
 
 
 def encode(messages: Iterable[Message]) -> str:
-    """Several messages as the text of one WebSocket message; numbers that are none become null."""
-    return orjson.dumps([{"k": message.k, **vars(message)} for message in messages],
-                        option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    """Several messages as the text of one WebSocket message; numbers that are none become null, characters that are
+    none question marks."""
+    messages = list(messages)
+    try:
+        return _json([{"k": message.k, **vars(message)} for message in messages])
+    except TypeError:  # the name of a file or a text of a page may hold halves of characters
+        return _json(_readable([{"k": message.k, **asdict(message)} for message in messages]))
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    return orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_readable(key): _readable(each) for key, each in value.items()}
+    return [_readable(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def picture_message(kind: int, at_us: int, image: bytes) -> bytes:

@@ -8,6 +8,7 @@ The page never builds a model or a source itself; it calls these functions.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +122,9 @@ def _newest(folder: Path) -> dict[str, str]:
             return 0.0  # it was just removed
 
     try:
-        paths = [path for path in folder.iterdir() if path.suffix == ".aedat4" and not path.name.startswith(".")]
+        # dv-processing opens no file whose name is no UTF-8, and no page can show it
+        paths = [path for path in folder.iterdir() if path.suffix == ".aedat4" and not path.name.startswith(".")
+                 and os.fsencode(path.name).decode(errors="replace") == path.name]
     except OSError:
         return {}
     return {path.name: str(path) for path in sorted(paths, key=modified_s, reverse=True)[:MOST_LISTED]}
