@@ -85,10 +85,13 @@ class Captioner:
             damaged: bool = False) -> Iterator[Record]:
         """Answer a question about a window: Drafted and Cycle records, then one Caption.
 
-        Raises InputError before the first record for an empty question, a window without frames or an unknown drafter.
+        Raises InputError before the first record for a question that is empty or no text, a window without frames or an
+        unknown drafter.
         """
         if not question.strip():
             raise InputError("the question is empty; ask for example \"What is happening?\"")
+        if question.encode(errors="replace").decode() != question:
+            raise InputError("the question holds bytes that are no UTF-8; write it anew")
         drafter = drafter or self.models.default_drafter
         if self.models.rgb.reads == "frames" and not window.frames:
             start_s, end_s = ((t_us - window.clock_start_us) / 1e6 for t_us in (window.start_us, window.end_us))

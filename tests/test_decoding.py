@@ -351,6 +351,8 @@ def test_bad_drafters_are_refused_with_what_is_allowed(keywords: dict, message: 
 
 def test_empty_questions_and_windows_without_frames_are_refused() -> None:
     captioner = Captioner(toy_models())
+    with pytest.raises(InputError, match="bytes that are no UTF-8"):
+        next(captioner.ask(toy_window(), "caf\udce9?"))
     with pytest.raises(InputError, match="question is empty"):
         next(captioner.ask(toy_window(), "  "))
     with pytest.raises(InputError, match="no frame between"):
