@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -165,17 +166,23 @@ class Graphs:
     def __init__(self, decoder: Decoder, recorder: Callable[[], Capture]) -> None:
         """recorder: makes what records the passes of one memory."""
         self._decoder, self._recorder = decoder, recorder
-        self._free: list[FixedPasses] = []
+        self._free: deque[FixedPasses] = deque()
         self._lending = threading.Lock()
 
     def cache(self, capacity: int) -> KVCache:
         """An empty cache, whose memory comes back when nobody holds it any more."""
         weights = addresses(self._decoder)
         with self._lending:
-            # too small, or recorded with weights that lay elsewhere: gone, and their place is free
-            self._free[:] = [one for one in self._free if one.room >= capacity and one.weights == weights]
-            passes = (self._free.pop() if self._free
-                      else FixedPasses(self._decoder, capacity, self._recorder()))
+            passes = None
+            # one by one: others come back meanwhile
+            for one in [self._free.popleft() for _ in range(len(self._free))]:
+                # too small, or recorded with weights that lay elsewhere: gone, and their place is free
+                if one.room >= capacity and one.weights == weights:
+                    if passes is not None:
+                        self._free.append(passes)
+                    passes = one
+            if passes is None:
+                passes = FixedPasses(self._decoder, capacity, self._recorder())
         cache = passes.lend(capacity)
         weakref.finalize(cache, self._free.append, passes).atexit = False
         return cache

@@ -23,6 +23,9 @@ from pipeline.decoder import Decoder, KVCache
 RECENT = 2
 """Readings kept per decoder: the one that a caption is about, and the one that questions are about."""
 
+MOST_BYTES = 1 << 30
+"""Memory for the keys and values of one decoder's readings; what alone needs more is not kept."""
+
 LEAST = 0.5
 """Share of the rows that must be known: a pass that begins in the middle needs a mask."""
 
@@ -69,7 +72,10 @@ def keep(decoder: Decoder, cache: KVCache, x: Tensor, taps: Sequence[int], hidde
         # an answer never changes what lies before it
         keys, values = (store[:, :, :, :rows].clone() for store in (keys, values))
     reading = Reading(_stamp(decoder, cache), tuple(taps), x[0, :rows], keys, values, hidden[:, :rows], cosines)
-    _readings.setdefault(decoder, deque(maxlen=RECENT)).append(reading)
+    kept = _readings.setdefault(decoder, deque(maxlen=RECENT))
+    kept.append(reading)
+    while sum(one.keys.nbytes + one.values.nbytes for one in list(kept)) > MOST_BYTES:
+        kept.popleft()
 
 
 def forget() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from toy_models import random_decoder
 
-from pipeline import native
+from pipeline import native, rereading
 from pipeline.decoder import FINAL, Decoder
 from pipeline.session import DecoderSession
 from pipeline.types import Draft
@@ -107,3 +107,15 @@ def test_the_last_two_windows_are_remembered(decoder: Decoder) -> None:
     for seen in (SEEN, SEEN + 1, SEEN, SEEN + 1, SEEN + 2, SEEN):
         asked(decoder, [1, 2, 3], seen)
     assert rows == [15, 4, 15, 4, 1, 4, 1, 4, 15, 4, 15, 4]
+
+
+def test_readings_that_need_too_much_memory_are_let_go(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, store = asked(decoder, [1, 2, 3], SEEN), rereading._readings[decoder][0]
+    rows = counting(decoder)
+    monkeypatch.setattr(rereading, "MOST_BYTES", store.keys.nbytes + store.values.nbytes)
+    for seen in (SEEN, SEEN + 1, SEEN):  # one has room
+        asked(decoder, [1, 2, 3], seen)
+    monkeypatch.setattr(rereading, "MOST_BYTES", 100)
+    for seen in (SEEN + 2, SEEN + 2):
+        asked(decoder, [1, 2, 3], seen)
+    assert rows == [1, 4, 15, 4, 15, 4, 15, 4, 15, 4]
