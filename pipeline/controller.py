@@ -228,6 +228,8 @@ class Controller:
         """What a round cost and what became of its guesses; drafted: the nodes that were made, checked or not, 0 where
         they cost nothing. draft_s: of the drafter in all. verify_s: of everything else in the round. first: of an
         answer; its check finds nothing in the processor's caches and says nothing about those that follow."""
+        if self.fixed is not None:
+            return
         self._here_s += (len(verdict.path) + 1) * self.verify.of(1) - draft_s - verify_s
         if not first:
             self.verify.learn(1 + len(draft), verify_s)

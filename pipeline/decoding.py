@@ -134,7 +134,7 @@ def decode(session: Session, drafter: Drafter, rule: Rule, tokenizer: Tokenizer,
             boxes = scores.boxes
             emitted, used = answer.extend(draft, verdict, boxes)
             session.commit(draft, verdict)
-            nodes = judged_nodes(draft, scores, verdict, used, boxes, tokenizer)
+            nodes = judged_nodes(draft, scores, verdict, used, boxes, tokenizer) if len(draft) else []
             checked_s = clock.read()
             drafter.observe(draft, scores, verdict)
             # the first token costs no pass where nothing is guessed: reading made it
@@ -215,8 +215,6 @@ def judged_nodes(draft: Draft, scores: Scores, verdict: Verdict, used: int, boxe
     A node is reached when its parent was accepted. cos_sim and p_verify are given for reached nodes: they belong
     to a prefix that the verifier confirmed.
     """
-    if not len(draft):
-        return []
     accepted, size = set(verdict.path[:used]), scores.logits.shape[1]
     at = torch.tensor([(parent + 1) * size + token for parent, token in zip(draft.parents, draft.tokens, strict=True)])
     p_verify = scores.logits.softmax(-1).take(at.to(scores.logits.device)).tolist()
