@@ -215,6 +215,8 @@ class NativePass:
                                 config.kv_heads, config.head_size, config.norm_eps,
                                 None if norm is None else self._keep(norm), ctypes.addressof(structs))
         self._kept += [structs, matrices]
+        self.weight_bytes = sum(matrix.weight.nbytes for matrix in matrices)
+        """Of the matrices, as they are read in every pass."""
         self._at = ctypes.addressof(self._struct)
 
     def _keep(self, tensor: Tensor) -> int:

@@ -57,10 +57,12 @@ def measure_bound(decoder: Decoder) -> Bound:
     """The bound of one decoder on its machine."""
     matrices = [decoder.head.weight, *(p for p in decoder.layers.parameters() if p.ndim == 2)]
     macs = sum(matrix.numel() for matrix in matrices)
-    size = macs * decoder.head.weight.element_size()
-    weight = decoder.head.weight
+    weight, cache, head = decoder.head.weight, decoder.new_cache(1), decoder.head.compiled()
+    size = macs * weight.element_size()
+    if cache.compiled is not None:  # in 16 bits where those hold them
+        size = cache.compiled.weight_bytes + (weight if head is None else head.weight).nbytes
     # as large as the weights: what fits a cache is read from the cache in both
-    stand_in = torch.randn(max(1, macs // ROW), ROW, device=weight.device, dtype=weight.dtype)
+    stand_in = torch.randn(max(1, size // weight.element_size() // ROW), ROW, device=weight.device, dtype=weight.dtype)
     vector, square = stand_in.new_ones(ROW), torch.randn(SIDE, SIDE, device=weight.device, dtype=weight.dtype)
     read_s = min(times(partial(torch.mv, stand_in, vector), weight.device, REPEATS))
     product_s = min(times(partial(torch.mm, square, square), weight.device, REPEATS))

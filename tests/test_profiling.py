@@ -11,7 +11,7 @@ from toy_models import random_decoder, toy_models, toy_window
 
 from app import profiling as command
 from app.cli import main
-from pipeline import clips, decoding
+from pipeline import clips, decoding, native
 from pipeline.decoding import Limits
 from pipeline.profiling import Bound, measure_bound, pass_operators, pass_seconds
 
@@ -66,3 +66,17 @@ def test_two_comparisons_at_once_are_refused() -> None:
     result = CliRunner().invoke(main, ["bench", "--peers", "--profile"])
     assert result.exit_code == 2
     assert "--peers and --profile are different comparisons" in result.stderr
+
+
+def test_weights_that_are_read_in_16_bits_count_as_such() -> None:
+    if not native.switch(True):
+        pytest.skip("no C compiler")
+    try:
+        decoder = random_decoder(1, size=64, layers=2, vocabulary=96)
+        for weight in decoder.parameters():
+            weight.copy_(weight.half())
+        bound = measure_bound(decoder)
+        # a matrix as small as this head is not laid out
+        assert bound.weight_bytes == 2 * bound.macs_per_row + 2 * 64 * 96
+    finally:
+        native.switch(False)
