@@ -167,6 +167,25 @@ def test_who_begins_twice_or_leaves_meanwhile_leaves_nothing_behind(client: Test
     assert [recording.file.path.parent for recording in made[1:]] == list(tmp_path.glob("parafovea-*"))
 
 
+def test_a_recording_that_begins_while_filters_change_is_not_of_the_old_ones(
+        client: TestClient, session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Slow(PageRecording):
+        def __init__(self, session: Session) -> None:
+            super().__init__(session)
+            if not session.wanted:
+                session.wanted = ["polarity:on"]
+                session.look_through()
+
+    monkeypatch.setattr("ui.saving.PageRecording", Slow)
+    session.open("camera", "toy://feed")
+    fed(session, events_at([100]))
+    answer = post(client, session, "/record/start")
+    assert (answer.status_code, session.recording) == (409, None)
+    assert "begin again" in answer.text
+    assert not list(tmp_path.glob("parafovea-*"))
+    assert post(client, session, "/record/start").status_code == 200
+
+
 @pytest.mark.parametrize("filters", [[], ["polarity:on"]])
 def test_imu_and_triggers_of_a_live_source_are_recorded(client: TestClient, session: Session, tmp_path: Path,
                                                         filters: list[str]) -> None:

@@ -135,15 +135,15 @@ def _selected(session: Session, kind: str) -> tuple[float, float]:
 class PageRecording:
     """A live source that a visitor records: the file and the way to end it.
 
-    kept: it stays in the folder that the program keeps recordings in; other files have a folder of their own until they
-    are fetched. Raises InputError when it cannot begin.
+    heard: the player that it hears. kept: it stays in the folder that the program keeps recordings in; other files have
+    a folder of their own until they are fetched. Raises InputError when it cannot begin.
     """
 
     def __init__(self, session: Session) -> None:
         player, keep_in = session.player, session.services.keep_in
         if player is None or not player.info.live:
             raise InputError("only a live source can be recorded; of a recording take a part")
-        self.kept = keep_in is not None
+        self.heard, self.kept = player, keep_in is not None
         path = _new_name(keep_in) if keep_in is not None else _folder() / "recording.aedat4"
         try:
             self.file = LiveRecording(player.info, path)
@@ -219,12 +219,14 @@ def _without_folder(sentence: str, path: Path) -> str:
 
 
 def _start(session: Session) -> None:
-    # before a file is made, and again when it is there: somebody may press twice, or leave
+    # before a file is made, and again when it is there: somebody may press twice, leave, or change filters
     if session.recording is None:
         recording = PageRecording(session)
         if session.begin_recording(recording):
             return
         recording.give_up()
+        if session.recording is None and session.player is not None:
+            raise InputError("the filters or the source were just changed; begin again")
     raise InputError("it is being recorded already")
 
 

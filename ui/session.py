@@ -76,6 +76,8 @@ class Recorded(Protocol):
 
     file: LiveRecording
     kept: bool
+    heard: Watched
+    """The player that it hears."""
 
     def state(self) -> dict[str, object]:
         """How far it is."""
@@ -174,9 +176,10 @@ class Session:
     # recording
 
     def begin_recording(self, recording: Recorded) -> bool:
-        """Have this end when the visitor leaves; False when he records already, or has left."""
+        """Have this end when the visitor leaves; False when he records already, has left, or plays something else than
+        it hears by now."""
         with self._lock:
-            if self.recording is not None or self._closed:
+            if self.recording is not None or self._closed or recording.heard is not self.player:
                 return False
             self.recording = recording
             return True
@@ -270,13 +273,13 @@ class Session:
         if player is old:
             return
         with self._lock:
-            gone = self._closed
+            gone, recording = self._closed, self.recording
             if not gone:
                 self.player = player
         if gone:
             player.close()
             return
-        if (recording := self.recording) is not None:
+        if recording is not None:
             recording.file.end("the filters were changed")
         self.narrator.use(player)
         if _shape(player.info) != _shape(old.info):
