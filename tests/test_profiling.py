@@ -12,8 +12,10 @@ from toy_models import random_decoder, toy_models, toy_window
 from app import profiling as command
 from app.cli import main
 from pipeline import clips, decoding, native
+from pipeline.decoder import KVCache
 from pipeline.decoding import Limits
 from pipeline.profiling import Bound, measure_bound, pass_operators, pass_seconds
+from pipeline.timing import PREFIX_ROWS, verify_pass
 
 
 def test_the_bound_is_memory_for_few_rows_and_arithmetic_for_many() -> None:
@@ -80,3 +82,21 @@ def test_weights_that_are_read_in_16_bits_count_as_such() -> None:
         assert bound.weight_bytes == 2 * bound.macs_per_row + 2 * 64 * 96
     finally:
         native.switch(False)
+
+
+def test_timed_passes_read_ordinary_numbers_and_draw_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, caches = random_decoder(0), list[KVCache]()
+    new_cache = decoder.new_cache
+
+    def spoilt(capacity: int) -> KVCache:
+        caches.append(cache := new_cache(capacity))
+        for store in (cache.keys, cache.values):
+            store.fill_(float("nan"))
+        return cache
+
+    monkeypatch.setattr(decoder, "new_cache", spoilt)
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    assert verify_pass(decoder, 4)().isfinite().all()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert 0.5 < caches[0].keys[..., :PREFIX_ROWS, :].std() < 2
