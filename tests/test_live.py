@@ -521,3 +521,11 @@ def test_a_recording_shorter_than_a_second_is_captioned_towards_its_end():
     assert not clock.due(500_000, 0, duration_us=600_000)
     assert not clock.due(10_000, 0, duration_us=600_000)
     assert clock.due(460_000, 0, duration_us=600_000)
+
+
+def test_the_first_source_does_not_replace_what_the_visitor_was_faster_to_choose(world: World) -> None:
+    session = world.visit()
+    session.open("events only", "toy://events")
+    chosen = session.player
+    session.open("square", "toy://frames", first=True)
+    assert (session.player, session.source_name) == (chosen, "events only")

@@ -192,12 +192,13 @@ class Session:
 
     # source
 
-    def open(self, name: str, uri: str) -> None:
-        """Open a source and switch to it. Raises InputError and keeps the last good one when that fails."""
-        self.open_with(name, lambda: self.services.open_player(uri), uri=uri)
+    def open(self, name: str, uri: str, first: bool = False) -> None:
+        """Open a source and switch to it; first: unless the visitor was faster and has one. Raises InputError and keeps
+        the last good one when that fails."""
+        self.open_with(name, lambda: self.services.open_player(uri), uri=uri, first=first)
 
     def open_with(self, name: str, opener: Callable[[], Player], release: Callable[[], None] | None = None,
-                  uri: str | None = None) -> None:
+                  uri: str | None = None, first: bool = False) -> None:
         """Open what opener() gives and switch to it; release: called once it is closed again, or did not open. uri:
         where it can be read once more.
 
@@ -205,6 +206,8 @@ class Session:
         """
         release = release or _nothing
         with self._opening:
+            if first and self.player is not None:
+                return
             self.publish([SourceLoading(name)])
             try:
                 with watched(self._teller(name)):

@@ -63,7 +63,7 @@ class Sessions:
         uri = recordings.get(link.source or "", self._services.first_uri)
         names = {uri: name for name, uri in recordings.items()}
         try:
-            session.open(names.get(uri, uri), uri)
+            session.open(names.get(uri, uri), uri, first=True)
             player = session.player
             if link.t_s is not None and player is not None and not player.info.live:
                 player.pause()
