@@ -77,8 +77,12 @@ class Captioner:
             with contextlib.suppress(InputError):
                 vlm.look(window)
 
-        with ThreadPoolExecutor(len(vlms) if at_once else 1, "look") as pool:
-            list(pool.map(look, vlms))
+        if at_once:
+            with ThreadPoolExecutor(len(vlms), "look") as pool:
+                list(pool.map(look, vlms))
+            return
+        for vlm in vlms:
+            look(vlm)
 
     def ask(self, window: Window, question: str, drafter: str | None = None, rule: Rule = DEFAULT_RULE,
             limits: Limits | None = None, cancel: threading.Event | None = None,

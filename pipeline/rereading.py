@@ -50,9 +50,11 @@ _readings: WeakKeyDictionary[Decoder, deque[Reading]] = WeakKeyDictionary()
 def find(decoder: Decoder, cache: KVCache, x: Tensor, taps: Sequence[int]) -> tuple[Reading, int] | None:
     """The reading that begins most like rows x [1, T, D] and how many rows they have in common, at most T - 1; None
     where too few."""
+    if not (readings := list(_readings.get(decoder, ()))):
+        return None
     best, most = None, max(1, int(LEAST * x.shape[1])) - 1
     stamp = _stamp(decoder, cache)
-    for reading in list(_readings.get(decoder, ())):
+    for reading in readings:
         count = min(len(reading.x), x.shape[1] - 1)
         if count > most and reading.taps == tuple(taps) and reading.stamp == stamp:
             alike = (reading.x[:count] == x[0, :count]).all(1)

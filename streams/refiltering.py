@@ -29,8 +29,7 @@ def behind(player: Player, specs: Sequence[str]) -> Player:
     """What a player plays, behind filters NAME[:VALUE] (see filtering.fitting for which do), in a started player.
 
     A recording is taken over, and goes on where it is and as it plays. A live player plays on; the new one begins with
-    what that has kept. Raises InputError, and closes a recording, when the
-    source cannot be read any more.
+    what that has kept. Raises InputError, and closes a recording, when the source cannot be read any more.
     """
     live = player.info.live
     bare: Source = Tapped(player) if live else player.hand_over()
